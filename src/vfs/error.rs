@@ -107,3 +107,9 @@ pub fn absent_ok<T>(r: Result<T>) -> Result<Option<T>> {
         Err(e) => Err(e),
     }
 }
+
+impl From<rustix::io::Errno> for Error {
+    fn from(e: rustix::io::Errno) -> Error {
+        Error::new(Errno::from_raw(e.raw_os_error()))
+    }
+}

@@ -3,8 +3,11 @@
 //! touches a disk, a lock or a FUSE type.
 
 pub mod attr;
+pub mod cookie;
 pub mod error;
+pub mod inospace;
 pub mod whiteout;
 
 pub use attr::{Attr, Caller, DirEntry, Kind, NodeId, SetAttr, SetTime, StatFs, Time};
 pub use error::{Error, Result};
+pub use inospace::InoSpace;

@@ -1,0 +1,425 @@
+//! A [`Lower`] over directories: `A:B:C`, topmost first, merged lazily.
+//!
+//! A directory is merged when it is first looked into: the listings of all layers that have it
+//! are read once, and from then on a name costs one search, however many layers there are. A
+//! file's attributes are asked of the one layer that has it.
+
+use super::Lower;
+use super::layer::{self, Layer};
+use super::links::{self, LinkMap};
+use super::listing::{Listing, ListingEntry};
+use super::merge::{Part, Stack};
+use super::table::{DirNode, Node, Table};
+use crate::sys::{Loc, loc, xattr};
+use crate::vfs::cookie::CookieKey;
+use crate::vfs::error::Context;
+use crate::vfs::whiteout::{NAME_MAX, is_private_xattr};
+use crate::vfs::{Attr, Error, InoSpace, Kind, NodeId, Result, StatFs};
+use lru::LruCache;
+use nix::errno::Errno;
+use parking_lot::Mutex;
+use rustix::fs::OFlags;
+use std::fs::File;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::num::NonZeroUsize;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+/// Directories of layers kept open at most.
+const OPEN_DIRS: usize = 1024;
+
+/// Layers stacked at most: layer numbers are 16 bits wide, and inode numbers keep 12 of them.
+pub const MAX_LAYERS: usize = 4000;
+
+/// The merged tree of a stack of directories.
+pub struct DirsLower {
+    stack: Stack,
+    root: Arc<DirNode>,
+    table: Table,
+    space: Arc<InoSpace>,
+    key: CookieKey,
+    open: Mutex<LruCache<(NodeId, u16), Arc<OwnedFd>>>,
+    links: Vec<OnceLock<LinkMap>>,
+    fingerprint: u64,
+}
+
+impl DirsLower {
+    /// Opens the layers, topmost first.
+    pub fn open(paths: &[PathBuf], space: Arc<InoSpace>, key: CookieKey) -> Result<DirsLower> {
+        if paths.len() > MAX_LAYERS {
+            return Err(Error::because(
+                Errno::E2BIG,
+                format!(
+                    "{} layers; at most {MAX_LAYERS} can be stacked",
+                    paths.len()
+                ),
+            ));
+        }
+        let layers = paths
+            .iter()
+            .map(|p| Layer::open(p))
+            .collect::<Result<Vec<_>>>()?;
+        let mut hasher = DefaultHasher::new();
+        for l in &layers {
+            let st = Loc::Fd(l.root.as_fd()).stat()?;
+            space.node(st.st_dev, st.st_ino);
+            (st.st_ino, paths.len()).hash(&mut hasher);
+        }
+        let stack = Stack { layers };
+        let root = Arc::new(DirNode {
+            id: NodeId::ROOT,
+            place: None,
+            parts: stack.root()?.into(),
+            listing: OnceLock::new(),
+        });
+        Ok(DirsLower {
+            links: stack.layers.iter().map(|_| OnceLock::new()).collect(),
+            stack,
+            root,
+            table: Table::default(),
+            space,
+            key,
+            open: Mutex::new(LruCache::new(
+                NonZeroUsize::new(OPEN_DIRS).unwrap_or(NonZeroUsize::MIN),
+            )),
+            fingerprint: hasher.finish(),
+        })
+    }
+
+    /// Number of nodes that somebody refers to.
+    pub fn nodes(&self) -> usize {
+        self.table.len()
+    }
+
+    fn node(&self, id: NodeId) -> Result<Node> {
+        if id == NodeId::ROOT {
+            return Ok(Node::Dir(self.root.clone()));
+        }
+        self.table.get(id)
+    }
+
+    fn dir(&self, id: NodeId) -> Result<Arc<DirNode>> {
+        match self.node(id)? {
+            Node::Dir(dir) => Ok(dir),
+            Node::File(..) => Err(Error::new(Errno::ENOTDIR)),
+        }
+    }
+
+    fn listing(&self, dir: &DirNode) -> Result<Arc<Listing>> {
+        if let Some(listing) = dir.listing.get() {
+            return Ok(listing.clone());
+        }
+        let made = Arc::new(self.stack.list(&dir.parts, &self.key)?);
+        Ok(dir.listing.get_or_init(|| made).clone())
+    }
+
+    /// The open directory of one layer's share.
+    fn part_fd(&self, dir: &DirNode, part: &Part) -> Result<Arc<OwnedFd>> {
+        let key = (dir.id, part.layer);
+        if let Some(fd) = self.open.lock().get(&key) {
+            return Ok(fd.clone());
+        }
+        let fd = Arc::new(self.stack.open(part)?);
+        let evicted = self.open.lock().push(key, fd.clone());
+        drop(evicted); // closed outside the lock
+        Ok(fd)
+    }
+
+    fn part(dir: &DirNode, layer: u16) -> Result<(usize, &Part)> {
+        dir.parts
+            .iter()
+            .enumerate()
+            .find(|(_, p)| p.layer == layer)
+            .ok_or_else(|| Error::because(Errno::EIO, "entry of a layer that has no part"))
+    }
+
+    /// Calls `then` with the place of a file in its layer.
+    fn with_file<T>(
+        &self,
+        dir: &DirNode,
+        at: u32,
+        then: impl FnOnce(Loc<'_>, usize, &[u8]) -> Result<T>,
+    ) -> Result<T> {
+        let listing = self.listing(dir)?;
+        let entry = listing
+            .entries()
+            .get(at as usize)
+            .ok_or_else(|| Error::new(Errno::ESTALE))?;
+        let (i, part) = Self::part(dir, entry.layer)?;
+        let fd = self.part_fd(dir, part)?;
+        let name = listing.name(entry);
+        then(Loc::At(fd.as_fd(), name), i, name).context(|| {
+            format!(
+                "{}, file {:?}",
+                self.stack.say(part),
+                String::from_utf8_lossy(name)
+            )
+        })
+    }
+
+    /// Calls `then` with the place of any node in its (topmost) layer.
+    fn with_loc<T>(&self, id: NodeId, then: impl FnOnce(Loc<'_>) -> Result<T>) -> Result<T> {
+        match self.node(id)? {
+            Node::File(dir, at) => self.with_file(&dir, at, |l, _, _| then(l)),
+            Node::Dir(dir) => {
+                let fd = self.part_fd(&dir, &dir.parts[0])?;
+                then(Loc::Fd(fd.as_fd()))
+            }
+        }
+    }
+
+    fn dir_attr(&self, dir: &DirNode) -> Result<Attr> {
+        let fd = self.part_fd(dir, &dir.parts[0])?;
+        let mut attr = loc::attr_of(&Loc::Fd(fd.as_fd()).stat()?, dir.id)?;
+        if dir.parts.len() > 1 {
+            attr.nlink = 2 + self.listing(dir)?.subdirs();
+        }
+        Ok(attr)
+    }
+
+    fn look_up_dir(
+        &self,
+        parent: &Arc<DirNode>,
+        listing: &Listing,
+        entry: &ListingEntry,
+    ) -> Result<Attr> {
+        let name = listing.name(entry);
+        let parts = self
+            .stack
+            .descend(&parent.parts, name, Some(listing.layers(entry)))?;
+        let first = parts
+            .first()
+            .ok_or_else(|| Error::because(Errno::EIO, "directory vanished from its layer"))?;
+        let fd = Arc::new(self.stack.open(first)?);
+        let st = Loc::Fd(fd.as_fd()).stat()?;
+        let id = self.space.node(st.st_dev, st.st_ino);
+        let layer = first.layer;
+        let node = self.table.count(id, || {
+            Node::Dir(Arc::new(DirNode {
+                id,
+                place: Some((parent.clone(), name.into())),
+                parts: parts.into(),
+                listing: OnceLock::new(),
+            }))
+        });
+        let evicted = self.open.lock().push((id, layer), fd);
+        drop(evicted);
+        match node {
+            Node::Dir(dir) => self
+                .dir_attr(&dir)
+                .inspect_err(|_| self.table.forget(id, 1)),
+            Node::File(..) => {
+                self.table.forget(id, 1);
+                Err(Error::because(
+                    Errno::EIO,
+                    "one inode number for a directory and a file",
+                ))
+            }
+        }
+    }
+
+    fn look_up(&self, parent: &Arc<DirNode>, name: &[u8]) -> Result<Option<Attr>> {
+        let listing = self.listing(parent)?;
+        let Some((at, entry)) = listing.find(name) else {
+            return Ok(None);
+        };
+        if entry.kind == Kind::Dir {
+            return self.look_up_dir(parent, &listing, entry).map(Some);
+        }
+        let (_, part) = Self::part(parent, entry.layer)?;
+        let fd = self.part_fd(parent, part)?;
+        let st = Loc::At(fd.as_fd(), name).stat()?;
+        let id = if st.st_nlink > 1 {
+            self.space.linked(usize::from(entry.layer), st.st_ino)
+        } else {
+            self.space.node(st.st_dev, st.st_ino)
+        };
+        let attr = loc::attr_of(&st, id)?;
+        self.table
+            .count(id, || Node::File(parent.clone(), at as u32));
+        Ok(Some(attr))
+    }
+
+    fn link_map(&self, layer: u16) -> Result<&LinkMap> {
+        let cell = &self.links[usize::from(layer)];
+        if let Some(map) = cell.get() {
+            return Ok(map);
+        }
+        let map = links::scan(&self.stack.layers[usize::from(layer)])?;
+        Ok(cell.get_or_init(|| map))
+    }
+}
+
+impl Lower for DirsLower {
+    fn attr(&self, id: NodeId) -> Result<Attr> {
+        match self.node(id)? {
+            Node::Dir(dir) => self.dir_attr(&dir),
+            Node::File(dir, at) => self.with_file(&dir, at, |l, _, _| loc::attr_of(&l.stat()?, id)),
+        }
+    }
+
+    fn lookup(&self, dir: NodeId, name: &[u8]) -> Result<Option<Attr>> {
+        if name.len() > NAME_MAX {
+            return Err(Error::new(Errno::ENAMETOOLONG));
+        }
+        self.look_up(&self.dir(dir)?, name)
+    }
+
+    fn contains(&self, dir: NodeId, name: &[u8]) -> Result<Option<Kind>> {
+        let dir = self.dir(dir)?;
+        Ok(self.listing(&dir)?.find(name).map(|(_, e)| e.kind))
+    }
+
+    fn list(&self, dir: NodeId) -> Result<Arc<Listing>> {
+        self.listing(&*self.dir(dir)?)
+    }
+
+    fn pin(&self, id: NodeId) -> Result<()> {
+        if id == NodeId::ROOT {
+            return Ok(());
+        }
+        self.table.pin(id)
+    }
+
+    fn forget(&self, id: NodeId, n: u64) {
+        self.table.forget(id, n);
+    }
+
+    fn take_references(&self, id: NodeId) -> Result<Option<u64>> {
+        if id == NodeId::ROOT {
+            return Ok(None);
+        }
+        self.table.take(id).map(Some)
+    }
+
+    fn place(&self, id: NodeId) -> Result<Option<(NodeId, Box<[u8]>)>> {
+        Ok(match self.node(id)? {
+            Node::Dir(dir) => dir.place.as_ref().map(|(p, name)| (p.id, name.clone())),
+            Node::File(dir, at) => {
+                let listing = self.listing(&dir)?;
+                let entry = listing
+                    .entries()
+                    .get(at as usize)
+                    .ok_or_else(|| Error::new(Errno::ESTALE))?;
+                Some((dir.id, listing.name(entry).into()))
+            }
+        })
+    }
+
+    fn links(&self, id: NodeId) -> Result<Vec<(NodeId, Box<[u8]>)>> {
+        let Node::File(dir, at) = self.node(id)? else {
+            return Ok(Vec::new());
+        };
+        let listing = self.listing(&dir)?;
+        let entry = listing
+            .entries()
+            .get(at as usize)
+            .ok_or_else(|| Error::new(Errno::ESTALE))?;
+        let ino = self.with_file(&dir, at, |l, _, _| Ok(l.stat()?.st_ino))?;
+        let mut found = Vec::new();
+        let none = Vec::new();
+        for (path, name) in self.link_map(entry.layer)?.get(&ino).unwrap_or(&none) {
+            let Some(dir) = super::resolve_dir(self, NodeId::ROOT, path)? else {
+                continue; // hidden by a layer above
+            };
+            if let Some(attr) = self.lookup(dir, name)? {
+                self.forget(attr.ino, 1);
+                if attr.ino == id {
+                    found.push((dir, name.clone().into_boxed_slice()));
+                    continue;
+                }
+            }
+            self.forget(dir, 1);
+        }
+        Ok(found)
+    }
+
+    fn readlink(&self, id: NodeId) -> Result<Vec<u8>> {
+        self.with_loc(id, |l| l.readlink())
+    }
+
+    fn open(&self, id: NodeId) -> Result<Arc<File>> {
+        let Node::File(dir, at) = self.node(id)? else {
+            return Err(Error::new(Errno::EISDIR));
+        };
+        self.with_file(&dir, at, |l, part, name| {
+            let fd = open_read(l)?;
+            match layer::metacopy(Loc::Fd(fd.as_fd()))? {
+                None => Ok(fd),
+                Some(redirect) => self.open_data(&dir.parts, part, name, redirect),
+            }
+        })
+        .map(|fd| Arc::new(File::from(fd)))
+    }
+
+    fn list_xattr(&self, id: NodeId) -> Result<Vec<u8>> {
+        let list = self.with_loc(id, xattr::list)?;
+        let mut out = Vec::with_capacity(list.len());
+        for name in xattr::names(&list).filter(|n| !is_private_xattr(n)) {
+            out.extend_from_slice(name);
+            out.push(0);
+        }
+        Ok(out)
+    }
+
+    fn get_xattr(&self, id: NodeId, name: &[u8]) -> Result<Option<Vec<u8>>> {
+        if is_private_xattr(name) {
+            return Ok(None);
+        }
+        self.with_loc(id, |l| xattr::get(l, name))
+    }
+
+    fn statfs(&self) -> Result<StatFs> {
+        loc::statfs(self.stack.layers[0].root.as_fd())
+    }
+
+    fn fingerprint(&self) -> u64 {
+        self.fingerprint
+    }
+}
+
+impl DirsLower {
+    /// Follows metadata-only copies down to the layer with the data.
+    fn open_data(
+        &self,
+        parts: &[Part],
+        at: usize,
+        name: &[u8],
+        redirect: Option<crate::vfs::whiteout::Redirect>,
+    ) -> Result<OwnedFd> {
+        let (mut dirs, mut name) = self.stack.data_of(parts, at, name, redirect)?;
+        for _ in 0..=self.stack.layers.len() {
+            let mut hit = None;
+            for (i, part) in dirs.iter().enumerate() {
+                let dir = self.stack.open(part)?;
+                match layer::entry(dir.as_fd(), &name)? {
+                    layer::LayerEntry::Absent => {}
+                    layer::LayerEntry::Present(Kind::File) => {
+                        hit = Some((i, dir));
+                        break;
+                    }
+                    _ => break,
+                }
+            }
+            let Some((i, dir)) = hit else { break };
+            let fd = open_read(Loc::At(dir.as_fd(), &name))?;
+            match layer::metacopy(Loc::Fd(fd.as_fd()))? {
+                None => return Ok(fd),
+                Some(redirect) => (dirs, name) = self.stack.data_of(&dirs, i, &name, redirect)?,
+            }
+        }
+        Err(Error::because(
+            Errno::EIO,
+            "the data of a metadata-only copy is in no layer",
+        ))
+    }
+}
+
+/// Opens a lower's file. Never for writing: that is what keeps layers as they are.
+fn open_read(at: Loc<'_>) -> Result<OwnedFd> {
+    match at.open(OFlags::RDONLY | OFlags::NOATIME | OFlags::NONBLOCK) {
+        Err(e) if e.is(Errno::EPERM) => at.open(OFlags::RDONLY | OFlags::NONBLOCK),
+        other => other,
+    }
+}

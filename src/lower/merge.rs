@@ -1,0 +1,288 @@
+//! Merging: which directories of which layers make up one directory of the tree, and what is in it.
+
+use super::layer::{self, DirMarks, Layer, LayerEntry};
+use super::listing::{Listing, RawListing};
+use crate::sys::{Loc, dir, loc};
+use crate::vfs::cookie::CookieKey;
+use crate::vfs::error::Context;
+use crate::vfs::whiteout::{AufsName, Redirect, aufs_name};
+use crate::vfs::{Error, Kind, Result};
+use nix::errno::Errno;
+use std::collections::{HashMap, HashSet};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+/// One layer's share of a directory.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// The layer, 0 topmost.
+    pub layer: u16,
+    /// From the layer's root; the same for all parts unless a redirect says otherwise.
+    pub path: Arc<[u8]>,
+    /// Whiteouts in it may be files with an attribute.
+    pub xwhiteouts: bool,
+}
+
+/// Most redirects followed for one directory: a chain in a broken stack must end.
+const MAX_REDIRECTS: usize = 512;
+
+/// The stack of layers, topmost first.
+#[derive(Debug)]
+pub struct Stack {
+    /// The layers.
+    pub layers: Vec<Layer>,
+}
+
+impl Stack {
+    /// Opens one part's directory.
+    pub fn open(&self, part: &Part) -> Result<OwnedFd> {
+        self.layers[usize::from(part.layer)]
+            .dir(&part.path)
+            .context(|| self.say(part))
+    }
+
+    /// A part in words.
+    pub fn say(&self, part: &Part) -> String {
+        format!(
+            "layer {} ({}), directory {:?}",
+            part.layer,
+            self.layers[usize::from(part.layer)].path.display(),
+            String::from_utf8_lossy(&part.path)
+        )
+    }
+
+    /// The parts of the root.
+    pub fn root(&self) -> Result<Vec<Part>> {
+        let mut parts = Vec::new();
+        for (i, l) in self.layers.iter().enumerate() {
+            let marks =
+                layer::dir_marks(l.root.as_fd()).context(|| l.path.display().to_string())?;
+            let opaque = marks.opaque || layer::aufs_opaque(l.root.as_fd())?;
+            parts.push(Part {
+                layer: i as u16,
+                path: Arc::from(&b""[..]),
+                xwhiteouts: marks.xwhiteouts,
+            });
+            if opaque {
+                break;
+            }
+        }
+        Ok(parts)
+    }
+
+    /// The parts of directory `name` in the directory made of `parents`. `only`, where it is
+    /// known, names the layers that have it at all.
+    pub fn descend(
+        &self,
+        parents: &[Part],
+        name: &[u8],
+        only: Option<&[u16]>,
+    ) -> Result<Vec<Part>> {
+        self.descend_counted(parents, name, only, &mut 0)
+    }
+
+    fn descend_counted(
+        &self,
+        parents: &[Part],
+        name: &[u8],
+        only: Option<&[u16]>,
+        redirects: &mut usize,
+    ) -> Result<Vec<Part>> {
+        let mut parts: Vec<Part> = Vec::new();
+        for (i, parent) in parents.iter().enumerate() {
+            if only.is_some_and(|only| !only.contains(&parent.layer)) {
+                continue;
+            }
+            let dir = self.open(parent)?;
+            let fd = match loc::open_dir(&dir, name) {
+                Ok(fd) => fd,
+                Err(e) if e.is(Errno::ENOENT) => match layer::entry(dir.as_fd(), name)? {
+                    LayerEntry::Absent => continue,
+                    LayerEntry::Whiteout | LayerEntry::Present(_) => break,
+                },
+                // a file or a whiteout covers what is below
+                Err(e) if e.is(Errno::ENOTDIR) || e.is(Errno::ELOOP) => break,
+                Err(e) => return Err(e.context(self.say(parent))),
+            };
+            let marks = layer::dir_marks(fd.as_fd())?;
+            let path = match parts.last() {
+                Some(p)
+                    if p.path.len() == joined_len(&parent.path, name)
+                        && p.path.ends_with(name)
+                        && p.path.starts_with(&parent.path) =>
+                {
+                    p.path.clone()
+                }
+                _ => join(&parent.path, name),
+            };
+            parts.push(Part {
+                layer: parent.layer,
+                path,
+                xwhiteouts: marks.xwhiteouts,
+            });
+            if marks.opaque || layer::aufs_opaque(fd.as_fd())? {
+                break;
+            }
+            if let DirMarks {
+                redirect: Some(redirect),
+                ..
+            } = marks
+            {
+                *redirects += 1;
+                if *redirects > MAX_REDIRECTS {
+                    return Err(Error::because(Errno::ELOOP, "redirects without end")
+                        .context(self.say(parent)));
+                }
+                parts.extend(self.follow(&redirect, &parents[i + 1..], parent.layer, redirects)?);
+                break;
+            }
+        }
+        Ok(parts)
+    }
+
+    fn follow(
+        &self,
+        redirect: &Redirect,
+        siblings: &[Part],
+        above: u16,
+        redirects: &mut usize,
+    ) -> Result<Vec<Part>> {
+        match redirect {
+            Redirect::Sibling(name) => self.descend_counted(siblings, name, None, redirects),
+            Redirect::Absolute(path) => {
+                let mut at: Vec<Part> = self.root()?;
+                at.retain(|p| p.layer > above);
+                for name in path {
+                    at = self.descend_counted(&at, name, None, redirects)?;
+                }
+                Ok(at)
+            }
+        }
+    }
+
+    /// Where the data of a metadata-only file is: the part below `parents[at]` and the name there.
+    pub fn data_of(
+        &self,
+        parents: &[Part],
+        at: usize,
+        name: &[u8],
+        redirect: Option<Redirect>,
+    ) -> Result<(Vec<Part>, Vec<u8>)> {
+        match redirect {
+            None => Ok((parents[at + 1..].to_vec(), name.to_vec())),
+            Some(Redirect::Sibling(other)) => Ok((parents[at + 1..].to_vec(), other)),
+            Some(Redirect::Absolute(mut path)) => {
+                let name = path
+                    .pop()
+                    .ok_or_else(|| Error::because(Errno::EIO, "empty redirect"))?;
+                let mut dirs: Vec<Part> = self.root()?;
+                dirs.retain(|p| p.layer > parents[at].layer);
+                for part in &path {
+                    dirs = self.descend(&dirs, part, None)?;
+                }
+                Ok((dirs, name))
+            }
+        }
+    }
+
+    /// Reads the directory made of `parts`.
+    pub fn list(&self, parts: &[Part], key: &CookieKey) -> Result<Listing> {
+        let mut merge = Merge::default();
+        for part in parts {
+            let dir = self.open(part)?;
+            merge.add(part, &dir).context(|| self.say(part))?;
+        }
+        Ok(Listing::new(
+            RawListing {
+                entries: merge.entries,
+            },
+            key,
+        ))
+    }
+}
+
+/// The state of a merge: the topmost layer first.
+#[derive(Default)]
+struct Merge {
+    entries: Vec<(Box<[u8]>, Kind, Vec<u16>)>,
+    /// Where a name is in `entries`, and whether layers below may still take part in it.
+    found: HashMap<Box<[u8]>, (usize, bool)>,
+    hidden: HashSet<Box<[u8]>>,
+}
+
+impl Merge {
+    fn add(&mut self, part: &Part, dir: &OwnedFd) -> Result<()> {
+        let mut hides: Vec<Box<[u8]>> = Vec::new();
+        dir::for_each(dir.as_fd(), |entry| {
+            let at = Loc::At(dir.as_fd(), entry.name);
+            match aufs_name(entry.name) {
+                AufsName::Plain => {}
+                AufsName::Whiteout(name) => {
+                    hides.push(name.into());
+                    return Ok(());
+                }
+                AufsName::Opaque | AufsName::Meta => return Ok(()),
+            }
+            let kind = match entry.kind {
+                Some(Kind::CharDev) | None => {
+                    let st = at.stat()?;
+                    if loc::is_whiteout(&st) {
+                        hides.push(entry.name.into());
+                        return Ok(());
+                    }
+                    Kind::from_mode(st.st_mode).unwrap_or(Kind::File)
+                }
+                Some(kind) => kind,
+            };
+            if part.xwhiteouts && kind == Kind::File && layer::has_whiteout_xattr(at)? {
+                hides.push(entry.name.into());
+                return Ok(());
+            }
+            self.entry(part.layer, entry.name, kind);
+            Ok(())
+        })?;
+        // a whiteout speaks of the layers below, not of its own
+        for name in hides {
+            if let Some((_, open)) = self.found.get_mut(&name) {
+                *open = false;
+            }
+            self.hidden.insert(name);
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, layer: u16, name: &[u8], kind: Kind) {
+        match self.found.get_mut(name) {
+            Some((at, open)) => {
+                if !*open {
+                    return;
+                }
+                if kind == Kind::Dir {
+                    self.entries[*at].2.push(layer);
+                } else {
+                    *open = false; // a file under a directory ends the merge
+                }
+            }
+            None if self.hidden.contains(name) => {}
+            None => {
+                self.found
+                    .insert(name.into(), (self.entries.len(), kind == Kind::Dir));
+                self.entries.push((name.into(), kind, vec![layer]));
+            }
+        }
+    }
+}
+
+fn joined_len(parent: &[u8], name: &[u8]) -> usize {
+    parent.len() + usize::from(!parent.is_empty()) + name.len()
+}
+
+fn join(parent: &[u8], name: &[u8]) -> Arc<[u8]> {
+    let mut path = Vec::with_capacity(joined_len(parent, name));
+    path.extend_from_slice(parent);
+    if !parent.is_empty() {
+        path.push(b'/');
+    }
+    path.extend_from_slice(name);
+    path.into()
+}

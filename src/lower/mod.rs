@@ -1,0 +1,111 @@
+//! Read-only merged trees: what the engine sees beneath the upper, whatever the number of layers.
+//!
+//! A [`Lower`] is one tree. Each directory has one place in it, each file one place for every
+//! name; all are known by [`NodeId`], the number that the mount shows. The engine does not know
+//! how many layers there are. Invariant: nothing here can write; every file is opened `O_RDONLY`.
+
+pub mod dirs;
+mod empty;
+mod layer;
+mod links;
+mod listing;
+mod merge;
+mod table;
+
+pub use dirs::DirsLower;
+pub use empty::EmptyLower;
+pub use listing::{Listing, ListingEntry};
+
+use crate::vfs::{Attr, Error, NodeId, Result};
+use nix::errno::Errno;
+use std::fs::File;
+use std::sync::Arc;
+
+/// A read-only tree.
+///
+/// References: [`Lower::lookup`] counts one for the node it returns; [`Lower::pin`] one more;
+/// [`Lower::forget`] gives them back. A node without references may be gone (ESTALE).
+/// The root needs none.
+pub trait Lower: Send + Sync {
+    /// Attributes of a node.
+    fn attr(&self, id: NodeId) -> Result<Attr>;
+
+    /// Finds `name` in directory `dir`, and counts a reference to it.
+    fn lookup(&self, dir: NodeId, name: &[u8]) -> Result<Option<Attr>>;
+
+    /// True if `dir` has an entry `name`, with its type; costs no look at the entry itself.
+    fn contains(&self, dir: NodeId, name: &[u8]) -> Result<Option<crate::vfs::Kind>>;
+
+    /// The whole directory.
+    fn list(&self, dir: NodeId) -> Result<Arc<Listing>>;
+
+    /// Counts a reference to a node that is known.
+    fn pin(&self, id: NodeId) -> Result<()>;
+
+    /// Gives `n` references back.
+    fn forget(&self, id: NodeId, n: u64);
+
+    /// Takes over all references to `id` as a number for the caller to count from.
+    /// The node stays pinned once. `None`: this tree does not count.
+    fn take_references(&self, id: NodeId) -> Result<Option<u64>>;
+
+    /// The directory that holds the node, and its name there. A file with several names has one
+    /// of them told. The root has none.
+    fn place(&self, id: NodeId) -> Result<Option<(NodeId, Box<[u8]>)>>;
+
+    /// Every name of a file with several, as directory and name. References to the directories
+    /// are counted; the caller gives them back.
+    fn links(&self, id: NodeId) -> Result<Vec<(NodeId, Box<[u8]>)>>;
+
+    /// The target of a symlink.
+    fn readlink(&self, id: NodeId) -> Result<Vec<u8>>;
+
+    /// The file with the data, `O_RDONLY`.
+    fn open(&self, id: NodeId) -> Result<Arc<File>>;
+
+    /// The names of the extended attributes, each ended by a NUL; marks of layers are left out.
+    fn list_xattr(&self, id: NodeId) -> Result<Vec<u8>>;
+
+    /// An extended attribute.
+    fn get_xattr(&self, id: NodeId, name: &[u8]) -> Result<Option<Vec<u8>>>;
+
+    /// Statistics of the file system of the topmost layer.
+    fn statfs(&self) -> Result<crate::vfs::StatFs>;
+
+    /// A number that changes when the stack is another one.
+    fn fingerprint(&self) -> u64;
+}
+
+/// Finds a directory by its path from the root, and counts a reference to it.
+pub fn resolve_dir(lower: &dyn Lower, from: NodeId, path: &[Vec<u8>]) -> Result<Option<NodeId>> {
+    let mut at = from;
+    lower.pin(at)?;
+    for part in path {
+        let next = lower.lookup(at, part);
+        lower.forget(at, 1);
+        match next? {
+            Some(attr) if attr.kind == crate::vfs::Kind::Dir => at = attr.ino,
+            Some(attr) => {
+                lower.forget(attr.ino, 1);
+                return Ok(None);
+            }
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(at))
+}
+
+/// The path of a node from the root.
+pub fn path_of(lower: &dyn Lower, id: NodeId) -> Result<Vec<Vec<u8>>> {
+    let mut parts = Vec::new();
+    let mut at = id;
+    while let Some((dir, name)) = lower.place(at)? {
+        parts.push(name.into_vec());
+        at = dir;
+        if parts.len() > 100_000 {
+            return Err(Error::because(Errno::ELOOP, "a layer's tree has a loop"));
+        }
+    }
+    parts.reverse();
+    Ok(parts)
+}

@@ -1,0 +1,164 @@
+//! Attributes: showing them and setting them.
+
+use super::Engine;
+use super::copyup::Need;
+use super::node::{Node, Place};
+use crate::sys::{Loc, loc, xattr};
+use crate::vfs::{Attr, Caller, Error, Kind, NodeId, Result, SetAttr};
+use nix::errno::Errno;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+impl Engine {
+    /// The attributes of a file.
+    pub fn getattr(&self, id: NodeId) -> Result<Attr> {
+        let _ns = self.ns.read();
+        self.attr_in_ns(id)
+    }
+
+    pub(super) fn attr_in_ns(&self, id: NodeId) -> Result<Attr> {
+        match self.nodes.get(id) {
+            Some(node) => self.node_attr(&node),
+            None => self.lower_attr(self.lower.attr(id)?),
+        }
+    }
+
+    /// A lower file's attributes, as shown.
+    pub(super) fn lower_attr(&self, mut attr: Attr) -> Result<Attr> {
+        if attr.kind != Kind::Dir && attr.nlink > 1 {
+            let hidden = self.hidden_links(attr.ino)?;
+            attr.nlink = attr.nlink.saturating_sub(hidden).max(1);
+        }
+        self.shown(attr)
+    }
+
+    /// The attributes of a file with a node, as shown.
+    pub(super) fn node_attr(&self, node: &Arc<Node>) -> Result<Attr> {
+        let (place, lower, metacopy) = {
+            let state = node.state.lock();
+            (state.place.clone(), state.lower, state.metacopy)
+        };
+        let stale = || Error::new(Errno::ESTALE);
+        let mut attr = match place {
+            Place::Lower => return self.lower_attr(self.lower.attr(lower.ok_or_else(stale)?)?),
+            Place::LowerUnlinked => {
+                let mut attr = self.lower.attr(lower.ok_or_else(stale)?)?;
+                attr.nlink = 0;
+                attr
+            }
+            Place::Root | Place::Upper(..) | Place::Held(_) => {
+                let st = self.with_loc(node, |l| l.stat())?;
+                loc::attr_of(&st, node.id)?
+            }
+        };
+        let in_tree = matches!(place, Place::Root | Place::Upper(..));
+        if node.kind == Kind::Dir && in_tree && lower.is_some() {
+            attr.nlink = 2 + self.subdirs(node)?;
+        }
+        if metacopy && let Some(lower) = lower {
+            attr.blocks = self.lower.attr(lower)?.blocks;
+        }
+        self.shown(attr)
+    }
+
+    fn shown(&self, mut attr: Attr) -> Result<Attr> {
+        self.config.ids.show(&mut attr);
+        if attr.kind == Kind::Dir && self.config.static_nlink {
+            attr.nlink = 1;
+        }
+        Ok(attr)
+    }
+
+    /// Number of subdirectories of a merged directory.
+    fn subdirs(&self, node: &Arc<Node>) -> Result<u32> {
+        if let Some(n) = node.state.lock().subdirs {
+            return Ok(n);
+        }
+        let n = self.snapshot(node)?.subdirs();
+        node.state.lock().subdirs = Some(n);
+        Ok(n)
+    }
+
+    /// Changes attributes, and returns all of them.
+    pub fn setattr(&self, who: &Caller, id: NodeId, set: &SetAttr) -> Result<Attr> {
+        self.writable()?;
+        let need = match set.size {
+            Some(size) => Need::Data(size),
+            None => Need::Meta,
+        };
+        let node = self.copy_up(id, need)?;
+        let _ns = self.ns.read();
+        if set.uid.is_some() || set.gid.is_some() {
+            self.set_owner(&node, set)?;
+        }
+        if let Some(mode) = set.mode {
+            self.with_loc(&node, |l| l.chmod(mode & 0o7777))?;
+        }
+        if let Some(size) = set.size {
+            self.truncate(who, &node, size)?;
+        }
+        if set.atime.is_some() || set.mtime.is_some() {
+            self.with_loc(&node, |l| l.utimens(set.atime, set.mtime))?;
+        }
+        self.node_attr(&node)
+    }
+
+    fn set_owner(&self, node: &Arc<Node>, set: &SetAttr) -> Result<()> {
+        let map = |id: Option<u32>, on_disk: &dyn Fn(u32) -> Result<Option<u32>>| {
+            id.map(on_disk).transpose().map(Option::flatten)
+        };
+        let uid = map(set.uid, &|id| self.config.ids.uid_on_disk(id))?;
+        let gid = map(set.gid, &|id| self.config.ids.gid_on_disk(id))?;
+        self.with_loc(node, |l| l.chown(uid, gid))
+    }
+
+    fn truncate(&self, who: &Caller, node: &Arc<Node>, size: u64) -> Result<()> {
+        match node.kind {
+            Kind::File => {}
+            Kind::Dir => return Err(Error::new(Errno::EISDIR)),
+            _ => return Err(Error::new(Errno::EINVAL)),
+        }
+        let file = self.upper_file(node)?;
+        rustix::fs::ftruncate(&*file, size)?;
+        if who.uid != 0 {
+            self.clear_suid(node)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the setuid bit away, and the setgid bit where it means that; as a write by someone
+    /// without CAP_FSETID does.
+    pub(super) fn clear_suid(&self, node: &Arc<Node>) -> Result<()> {
+        self.with_loc(node, |l| {
+            let mode = l.stat()?.st_mode & 0o7777;
+            let mut kept = mode & !libc::S_ISUID;
+            if mode & libc::S_IXGRP != 0 {
+                kept &= !libc::S_ISGID;
+            }
+            if kept != mode {
+                l.chmod(kept)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// The target of a symlink.
+    pub fn readlink(&self, id: NodeId) -> Result<Vec<u8>> {
+        let _ns = self.ns.read();
+        match self.nodes.get(id) {
+            Some(node) if node.on_upper() => self.with_loc(&node, |l| l.readlink()),
+            _ => self.lower.readlink(id),
+        }
+    }
+
+    /// The default ACL of a directory in the upper.
+    pub(super) fn default_acl(&self, dir: &Arc<Node>) -> Result<Option<Vec<u8>>> {
+        if !self.writable()?.config().acl || dir.state.lock().default_acl == Some(false) {
+            return Ok(None);
+        }
+        let fd = self.dir_fd(dir)?;
+        let acl = xattr::get(Loc::Fd(fd.as_fd()), b"system.posix_acl_default")?;
+        dir.state.lock().default_acl = Some(acl.is_some());
+        Ok(acl)
+    }
+}

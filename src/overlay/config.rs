@@ -1,0 +1,48 @@
+//! What is stacked, and how it is shown.
+
+use std::path::PathBuf;
+
+pub use crate::upper::{UpperConfig, UserXattr};
+
+/// What is stacked, and how it is shown.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// The read-only layers, topmost first; at least one unless there is an upper.
+    pub lowers: Vec<PathBuf>,
+    /// The writable layer; without one the mount is read-only.
+    pub upper: Option<UpperConfig>,
+    /// How owners on disk are shown.
+    pub ids: IdMaps,
+    /// Owner and mode live in `user.containers.override_stat`.
+    pub xattr_permissions: bool,
+    /// Calls on extended attributes answer EOPNOTSUPP.
+    pub noxattrs: bool,
+    /// Directories report one link, and are not counted.
+    pub static_nlink: bool,
+    /// Inode numbers are cut to 32 bits.
+    pub ino32: bool,
+}
+
+/// How owners on disk are shown.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IdMaps {
+    /// Users; empty: as on disk.
+    pub uid: Vec<IdRange>,
+    /// Groups; empty: as on disk.
+    pub gid: Vec<IdRange>,
+    /// Every file belongs to this user.
+    pub squash_uid: Option<u32>,
+    /// Every file belongs to this group.
+    pub squash_gid: Option<u32>,
+}
+
+/// A run of ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdRange {
+    /// The first id on disk.
+    pub disk: u32,
+    /// The first id shown.
+    pub shown: u32,
+    /// How many.
+    pub len: u32,
+}

@@ -1,0 +1,342 @@
+//! New names: files, directories, links.
+
+use super::Engine;
+use super::copyup::Need;
+use super::node::{Node, Place};
+use crate::sys::Loc;
+use crate::upper::{Over, Staged, Upper, UpperEntry};
+use crate::vfs::whiteout::NAME_MAX;
+use crate::vfs::{Attr, Caller, Error, Kind, NodeId, Result};
+use nix::errno::Errno;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+/// A file to be made.
+struct New<'a> {
+    kind: Kind,
+    mode: u32,
+    umask: u32,
+    rdev: u64,
+    target: &'a [u8],
+}
+
+impl Engine {
+    /// Makes a regular file.
+    pub fn create(
+        &self,
+        who: &Caller,
+        parent: NodeId,
+        name: &[u8],
+        mode: u32,
+        umask: u32,
+    ) -> Result<Attr> {
+        self.make(
+            who,
+            parent,
+            name,
+            &New {
+                kind: Kind::File,
+                mode,
+                umask,
+                rdev: 0,
+                target: b"",
+            },
+        )
+    }
+
+    /// Makes a file of any type but directory and symlink; `mode` says which.
+    pub fn mknod(
+        &self,
+        who: &Caller,
+        parent: NodeId,
+        name: &[u8],
+        mode: u32,
+        umask: u32,
+        rdev: u64,
+    ) -> Result<Attr> {
+        let kind = match Kind::from_mode(mode) {
+            Some(Kind::Dir | Kind::Symlink) => return Err(Error::new(Errno::EINVAL)),
+            Some(kind) => kind,
+            None if mode & libc::S_IFMT == 0 => Kind::File,
+            None => return Err(Error::new(Errno::EINVAL)),
+        };
+        if kind == Kind::CharDev && rdev == 0 {
+            return Err(Error::because(
+                Errno::EPERM,
+                "a character device 0:0 is how a missing file is written down",
+            ));
+        }
+        self.make(
+            who,
+            parent,
+            name,
+            &New {
+                kind,
+                mode,
+                umask,
+                rdev,
+                target: b"",
+            },
+        )
+    }
+
+    /// Makes a directory.
+    pub fn mkdir(
+        &self,
+        who: &Caller,
+        parent: NodeId,
+        name: &[u8],
+        mode: u32,
+        umask: u32,
+    ) -> Result<Attr> {
+        self.make(
+            who,
+            parent,
+            name,
+            &New {
+                kind: Kind::Dir,
+                mode,
+                umask,
+                rdev: 0,
+                target: b"",
+            },
+        )
+    }
+
+    /// Makes a symlink.
+    pub fn symlink(
+        &self,
+        who: &Caller,
+        parent: NodeId,
+        name: &[u8],
+        target: &[u8],
+    ) -> Result<Attr> {
+        self.make(
+            who,
+            parent,
+            name,
+            &New {
+                kind: Kind::Symlink,
+                mode: 0o777,
+                umask: 0,
+                rdev: 0,
+                target,
+            },
+        )
+    }
+
+    fn make(&self, who: &Caller, parent: NodeId, name: &[u8], new: &New<'_>) -> Result<Attr> {
+        let upper = self.writable()?;
+        check_name(name)?;
+        let _ns = self.ns.write();
+        let dir = self.dir_upper(parent)?;
+        let fd = self.dir_fd(&dir)?;
+        let over = self.free_place(upper, &dir, &fd, name)?;
+        let below = self.below(&dir, name)?;
+        let opaque = new.kind == Kind::Dir && below == Some(Kind::Dir);
+        self.make_at(upper, who, &dir, &fd, name, new, over, opaque)?;
+        dir.changed(i32::from(new.kind == Kind::Dir));
+        let st = Loc::At(fd.as_fd(), name).stat()?;
+        let own = self.space.node(st.st_dev, st.st_ino);
+        let node = Node::new(own, new.kind, Place::Upper(dir.clone(), name.into()), None);
+        {
+            let mut state = node.state.lock();
+            state.marks.opaque = opaque;
+            state.subdirs = Some(0);
+        }
+        let (node, fresh) = self.nodes.insert(node, 1);
+        if !fresh {
+            return Err(Error::because(
+                Errno::EIO,
+                "a new file has the number of one in use",
+            ));
+        }
+        self.node_attr(&node)
+    }
+
+    /// What the lower has under a name, hidden or not.
+    pub(super) fn below(&self, dir: &Node, name: &[u8]) -> Result<Option<Kind>> {
+        let lower = dir.state.lock().lower;
+        match lower {
+            Some(lower) => self.lower.contains(lower, name),
+            None => Ok(None),
+        }
+    }
+
+    /// What a new entry is put over; EEXIST if the name is taken.
+    pub(super) fn free_place(
+        &self,
+        upper: &Upper,
+        dir: &Arc<Node>,
+        fd: &OwnedFd,
+        name: &[u8],
+    ) -> Result<Over> {
+        let marks = dir.state.lock().marks.clone();
+        match upper.entry(fd.as_fd(), name, &marks)? {
+            UpperEntry::Present(_) => Err(Error::new(Errno::EEXIST)),
+            UpperEntry::Whiteout => Ok(self.whiteout_place(fd, name)?),
+            UpperEntry::Absent if self.below(dir, name)?.is_some() => {
+                Err(Error::new(Errno::EEXIST))
+            }
+            UpperEntry::Absent => Ok(Over::Nothing),
+        }
+    }
+
+    /// A whiteout of AUFS's form leaves the name itself free, and hides only what is below.
+    pub(super) fn whiteout_place(&self, fd: &OwnedFd, name: &[u8]) -> Result<Over> {
+        let there = crate::vfs::error::absent_ok(Loc::At(fd.as_fd(), name).stat())?;
+        Ok(if there.is_some() {
+            Over::Whiteout
+        } else {
+            Over::Nothing
+        })
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one caller, one step of its work"
+    )]
+    fn make_at(
+        &self,
+        upper: &Upper,
+        who: &Caller,
+        dir: &Arc<Node>,
+        fd: &OwnedFd,
+        name: &[u8],
+        new: &New<'_>,
+        over: Over,
+        opaque: bool,
+    ) -> Result<()> {
+        let acl = match new.kind {
+            Kind::Symlink => None,
+            _ => self.default_acl(dir)?,
+        };
+        let perm = match &acl {
+            Some(_) => new.mode & 0o7777,
+            None => new.mode & 0o7777 & !new.umask,
+        };
+        let parent = Loc::Fd(fd.as_fd()).stat()?;
+        let setgid = parent.st_mode & libc::S_ISGID != 0;
+        let uid = self.config.ids.uid_on_disk(who.uid)?.unwrap_or(self.own.0);
+        let gid = match setgid {
+            true => parent.st_gid,
+            false => self.config.ids.gid_on_disk(who.gid)?.unwrap_or(self.own.1),
+        };
+        if over == Over::Nothing && !opaque && uid == self.own.0 && (setgid || gid == self.own.1) {
+            return self.make_plain(upper, fd.as_fd(), name, new, perm);
+        }
+        let staged = match (&acl, new.kind) {
+            (Some(acl), _) => upper.stage_under_acl(acl, new.kind, perm, new.rdev)?,
+            (None, Kind::File) => upper.stage(Kind::File, 0, b"")?,
+            (None, kind) => upper.stage(kind, new.rdev, new.target)?,
+        };
+        let ready = self.dress(
+            upper,
+            &staged,
+            new,
+            acl.is_none().then_some(perm),
+            (uid, gid),
+            setgid,
+            opaque,
+        );
+        if let Err(e) = ready {
+            upper.discard(staged);
+            return Err(e);
+        }
+        upper.publish(staged, fd.as_fd(), name, over)
+    }
+
+    /// Right in the tree: nothing to cover, and the owner is who we are.
+    fn make_plain(
+        &self,
+        upper: &Upper,
+        fd: BorrowedFd<'_>,
+        name: &[u8],
+        new: &New<'_>,
+        perm: u32,
+    ) -> Result<()> {
+        if new.kind == Kind::Symlink {
+            return Ok(rustix::fs::symlinkat(new.target, fd, name)?);
+        }
+        upper.create(fd, name, new.kind, perm, new.rdev)
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one caller, one step of its work"
+    )]
+    fn dress(
+        &self,
+        upper: &Upper,
+        staged: &Staged,
+        new: &New<'_>,
+        perm: Option<u32>,
+        (uid, gid): (u32, u32),
+        setgid: bool,
+        opaque: bool,
+    ) -> Result<()> {
+        let at = upper.staged(staged);
+        at.chown(Some(uid), Some(gid))?;
+        if new.kind != Kind::Symlink {
+            // what a default ACL made of the mode is on the file already
+            let perm = match perm {
+                Some(perm) => perm,
+                None => at.stat()?.st_mode & 0o777 | new.mode & 0o7000,
+            };
+            let inherited = if setgid && new.kind == Kind::Dir {
+                libc::S_ISGID
+            } else {
+                0
+            };
+            at.chmod(perm | inherited)?;
+        }
+        if opaque {
+            upper.set_opaque(at)?;
+        }
+        Ok(())
+    }
+
+    /// Gives a file another name.
+    pub fn link(&self, id: NodeId, parent: NodeId, name: &[u8]) -> Result<Attr> {
+        let upper = self.writable()?;
+        check_name(name)?;
+        let node = self.copy_up(id, Need::Meta)?;
+        if node.kind == Kind::Dir {
+            return Err(Error::new(Errno::EPERM));
+        }
+        let _ns = self.ns.write();
+        let dir = self.dir_upper(parent)?;
+        let fd = self.dir_fd(&dir)?;
+        let over = self.free_place(upper, &dir, &fd, name)?;
+        if node.state.lock().alias.is_some() || node.state.lock().metacopy {
+            self.make_impure(&dir)?;
+        }
+        match over {
+            Over::Nothing => self.with_loc(&node, |l| l.link(fd.as_fd(), name))?,
+            _ => {
+                let staged = self.with_loc(&node, |l| upper.stage_link(l, node.kind))?;
+                upper.publish(staged, fd.as_fd(), name, over)?;
+            }
+        }
+        let mut state = node.state.lock();
+        if matches!(state.place, Place::Held(_)) {
+            state.place = Place::Upper(dir.clone(), name.into());
+        }
+        drop(state);
+        dir.changed(0);
+        self.nodes.count(node.id);
+        self.node_attr(&node)
+    }
+}
+
+/// Names that no directory can hold.
+pub(super) fn check_name(name: &[u8]) -> Result<()> {
+    if name.len() > NAME_MAX {
+        return Err(Error::new(Errno::ENAMETOOLONG));
+    }
+    if name.is_empty() || name == b"." || name == b".." || name.contains(&b'/') || name.contains(&0)
+    {
+        return Err(Error::new(Errno::EINVAL));
+    }
+    Ok(())
+}

@@ -1,0 +1,178 @@
+//! Reading and writing.
+
+use super::Engine;
+use super::copyup::Need;
+use super::node::{Node, Place};
+use crate::sys::Loc;
+use crate::vfs::{Caller, Error, Kind, NodeId, Result};
+use nix::errno::Errno;
+use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+impl Engine {
+    /// Reads at `offset`; short only at the end of the file.
+    pub fn read(&self, id: NodeId, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        let file = self.file_to_read(id)?;
+        let mut done = 0;
+        while done < buf.len() {
+            match file.read_at(&mut buf[done..], offset + done as u64) {
+                Ok(0) => break,
+                Ok(n) => done += n,
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(done)
+    }
+
+    /// Writes all of `data` at `offset`. `kill_suidgid`: by someone whose write takes setuid away.
+    pub fn write(&self, id: NodeId, offset: u64, data: &[u8], kill_suidgid: bool) -> Result<usize> {
+        let node = self.copy_up(id, Need::ALL)?;
+        let _ns = self.ns.read();
+        let file = self.upper_file(&node)?;
+        file.write_all_at(data, offset)?;
+        if kill_suidgid {
+            self.clear_suid(&node)?;
+        }
+        Ok(data.len())
+    }
+
+    /// Reserves, punches, zeroes or shifts, as the upper's file system can.
+    pub fn fallocate(
+        &self,
+        who: &Caller,
+        id: NodeId,
+        mode: i32,
+        offset: u64,
+        len: u64,
+    ) -> Result<()> {
+        let node = self.copy_up(id, Need::ALL)?;
+        let _ns = self.ns.read();
+        let file = self.upper_file(&node)?;
+        let flags = FallocateFlags::from_bits_retain(mode.cast_unsigned());
+        rustix::fs::fallocate(&*file, flags, offset, len)?;
+        if who.uid != 0 {
+            self.clear_suid(&node)?;
+        }
+        Ok(())
+    }
+
+    /// Finds data or a hole: `whence` is `SEEK_DATA` or `SEEK_HOLE`.
+    pub fn lseek(&self, id: NodeId, offset: u64, whence: i32) -> Result<u64> {
+        let file = self.file_to_read(id)?;
+        let from = match whence {
+            libc::SEEK_DATA => SeekFrom::Data(offset),
+            libc::SEEK_HOLE => SeekFrom::Hole(offset),
+            _ => return Err(Error::new(Errno::EINVAL)),
+        };
+        Ok(rustix::fs::seek(&*file, from)?)
+    }
+
+    /// Copies between files without the data passing through the caller.
+    pub fn copy_file_range(
+        &self,
+        from: NodeId,
+        from_offset: u64,
+        to: NodeId,
+        to_offset: u64,
+        len: u64,
+    ) -> Result<usize> {
+        let node = self.copy_up(to, Need::ALL)?;
+        let source = self.file_to_read(from)?;
+        let _ns = self.ns.read();
+        let target = self.upper_file(&node)?;
+        let (mut a, mut b) = (from_offset, to_offset);
+        let len = usize::try_from(len).unwrap_or(usize::MAX).min(1 << 30);
+        Ok(rustix::fs::copy_file_range(
+            &*source,
+            Some(&mut a),
+            &*target,
+            Some(&mut b),
+            len,
+        )?)
+    }
+
+    /// Writes a file, or a directory's entries, down to the disk.
+    pub fn fsync(&self, id: NodeId, datasync: bool) -> Result<()> {
+        let _ns = self.ns.read();
+        let Some(node) = self.nodes.get(id) else {
+            return Ok(()); // a lower is never dirty
+        };
+        if !node.on_upper() {
+            return Ok(());
+        }
+        if node.kind == Kind::Dir {
+            let fd = self.with_loc(&node, |l| l.open(OFlags::RDONLY | OFlags::DIRECTORY))?;
+            return Ok(rustix::fs::fsync(fd)?);
+        }
+        let file = self.upper_file(&node)?;
+        if datasync {
+            file.sync_data()?;
+        } else {
+            file.sync_all()?;
+        }
+        Ok(())
+    }
+
+    /// The file that holds the data now: `O_RDONLY` of a lower file, or one of the upper; with
+    /// `write`, copied up and `O_RDWR`.
+    pub fn backing(&self, id: NodeId, write: bool) -> Result<Arc<File>> {
+        if !write {
+            return self.file_to_read(id);
+        }
+        let node = self.copy_up(id, Need::ALL)?;
+        let _ns = self.ns.read();
+        self.upper_file(&node)
+    }
+
+    fn file_to_read(&self, id: NodeId) -> Result<Arc<File>> {
+        let _ns = self.ns.read();
+        let Some(node) = self.nodes.get(id) else {
+            return self.files.lower(id, || self.lower.open(id));
+        };
+        let (below, lower) = {
+            let state = node.state.lock();
+            let below =
+                state.metacopy || matches!(state.place, Place::Lower | Place::LowerUnlinked);
+            (below, state.lower)
+        };
+        match (below, lower) {
+            (true, Some(lower)) => self.files.lower(lower, || self.lower.open(lower)),
+            (true, None) => Err(Error::new(Errno::ESTALE)),
+            (false, _) => self.upper_file(&node),
+        }
+    }
+
+    /// The open file of a node in the upper. With the namespace lock held.
+    pub(super) fn upper_file(&self, node: &Arc<Node>) -> Result<Arc<File>> {
+        match node.kind {
+            Kind::File => {}
+            Kind::Dir => return Err(Error::new(Errno::EISDIR)),
+            _ => return Err(Error::new(Errno::EINVAL)),
+        }
+        self.files.upper(node.id, || {
+            self.with_loc(node, |l| {
+                let fd = match l.open(OFlags::RDWR) {
+                    // immutable, or append-only: still to be read
+                    Err(e) if e.is(Errno::EPERM) || e.is(Errno::EACCES) || e.is(Errno::EROFS) => {
+                        l.open(OFlags::RDONLY)?
+                    }
+                    other => other?,
+                };
+                // what another program put there meanwhile must not be taken for this file
+                let st = Loc::Fd(fd.as_fd()).stat()?;
+                let own = self.space.node(st.st_dev, st.st_ino);
+                if self.nodes.alias(own) != node.id {
+                    return Err(Error::because(
+                        Errno::EIO,
+                        "the upper was changed from outside",
+                    ));
+                }
+                Ok(Arc::new(File::from(fd)))
+            })
+        })
+    }
+}

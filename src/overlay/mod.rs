@@ -1,0 +1,235 @@
+//! The engine: one [`Upper`] over one [`Lower`], with one method for every VFS operation.
+//!
+//! It knows no FUSE: it is tested, fuzzed and measured without a mount. What it sees is two
+//! trees, whatever the number of layers. A file that only the lower has is known by the lower's
+//! number alone; a [`node::Node`] stands for what the upper has, and for what is unlinked but in
+//! use.
+//!
+//! Invariants:
+//!
+//! * A lower is only ever read. There is no call here that could write to one.
+//! * Every change is one atomic step on the upper ([`crate::upper`]), done before the reply.
+//! * A directory with an upper part has a node, and so have all its parents.
+//! * A file keeps its number for as long as it exists, whichever side it is on.
+//!
+//! Lock order: [`node::Node::copy`] (one file's copy-up), then the namespace lock (`ns`: read to
+//! look, write to change names or places), then a node's state, then the tables. Data is copied
+//! with only the file's own `copy` held, so no lookup waits for it.
+
+mod attr;
+mod config;
+mod copyup;
+mod create;
+mod data;
+mod files;
+mod ids;
+mod links;
+mod lookup;
+mod node;
+mod readdir;
+mod remove;
+mod rename;
+mod xattrs;
+
+pub use config::{Config, IdMaps, IdRange, UpperConfig, UserXattr};
+
+use crate::lower::{DirsLower, EmptyLower, Lower};
+use crate::sys::{Loc, loc};
+use crate::upper::Upper;
+use crate::vfs::cookie::CookieKey;
+use crate::vfs::error::Context;
+use crate::vfs::{Error, InoSpace, Kind, NodeId, Result, StatFs};
+use lru::LruCache;
+use nix::errno::Errno;
+use node::{Node, Nodes, Place};
+use parking_lot::{Mutex, RwLock};
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Directories of the upper kept open at most.
+const OPEN_DIRS: usize = 1024;
+
+/// The engine.
+pub struct Engine {
+    lower: Arc<dyn Lower>,
+    upper: Option<Upper>,
+    space: Arc<InoSpace>,
+    key: CookieKey,
+    config: Config,
+    nodes: Nodes,
+    /// The namespace lock: which names there are, and where nodes are.
+    ns: RwLock<()>,
+    dirs: Mutex<LruCache<NodeId, Arc<OwnedFd>>>,
+    files: files::Files,
+    /// How many names of a lower file with several are hidden; see [`links`].
+    hidden: Mutex<HashMap<NodeId, u32>>,
+    /// Some such name was hidden, in this mount or an earlier one.
+    links_hidden: AtomicBool,
+    /// The credentials that new files get by themselves.
+    own: (u32, u32),
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine")
+            .field("config", &self.config)
+            .field("nodes", &self.nodes.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Stacks the layers. Sets the umask of the process to 0: the engine applies the callers' own.
+    pub fn open(config: &Config) -> Result<Engine> {
+        if config.lowers.is_empty() && config.upper.is_none() {
+            return Err(Error::because(
+                Errno::EINVAL,
+                "neither a lower nor an upper layer",
+            ));
+        }
+        if config.xattr_permissions {
+            return Err(Error::because(
+                Errno::EOPNOTSUPP,
+                "xattr_permissions: owners kept in extended attributes are not supported yet",
+            ));
+        }
+        rustix::process::umask(rustix::fs::Mode::empty());
+        let space = Arc::new(InoSpace::new());
+        let key = CookieKey::new();
+        let lower: Arc<dyn Lower> = if config.lowers.is_empty() {
+            Arc::new(EmptyLower)
+        } else {
+            Arc::new(DirsLower::open(&config.lowers, space.clone(), key.clone())?)
+        };
+        if let Some(upper) = &config.upper {
+            refuse_overlap(config, upper)?;
+        }
+        let upper = config.upper.as_ref().map(Upper::open).transpose()?;
+        let engine = Engine {
+            lower,
+            upper,
+            space,
+            key,
+            config: config.clone(),
+            nodes: Nodes::default(),
+            ns: RwLock::new(()),
+            dirs: Mutex::new(LruCache::new(
+                NonZeroUsize::new(OPEN_DIRS).unwrap_or(NonZeroUsize::MIN),
+            )),
+            files: files::Files::new(),
+            hidden: Mutex::default(),
+            links_hidden: AtomicBool::new(false),
+            own: (
+                rustix::process::geteuid().as_raw(),
+                rustix::process::getegid().as_raw(),
+            ),
+        };
+        engine.open_root()?;
+        Ok(engine)
+    }
+
+    fn open_root(&self) -> Result<()> {
+        let Some(upper) = &self.upper else {
+            return Ok(());
+        };
+        let marks = upper
+            .dir_marks(upper.root().as_fd())
+            .context(|| "root of the upper")?;
+        let lower = (!self.config.lowers.is_empty() && !marks.opaque).then_some(NodeId::ROOT);
+        let root = Node::new(NodeId::ROOT, Kind::Dir, Place::Root, lower);
+        root.state.lock().marks = marks;
+        self.nodes.insert(root, 1);
+        let hidden = upper.mark(Loc::Fd(upper.root().as_fd()), links::MARK)?;
+        self.links_hidden.store(hidden.is_some(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// True if nothing can be written.
+    pub fn read_only(&self) -> bool {
+        self.upper.is_none()
+    }
+
+    /// Number of files that the engine and the lower keep something for.
+    pub fn nodes(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Statistics: of the upper's file system, or of the topmost lower's.
+    pub fn statfs(&self) -> Result<StatFs> {
+        match &self.upper {
+            Some(upper) => upper.statfs(),
+            None => self.lower.statfs(),
+        }
+    }
+
+    /// The upper, or EROFS.
+    fn writable(&self) -> Result<&Upper> {
+        self.upper.as_ref().ok_or(Error::new(Errno::EROFS))
+    }
+
+    /// The open directory of a node's upper part.
+    fn dir_fd(&self, node: &Arc<Node>) -> Result<Arc<OwnedFd>> {
+        // a deep path whose directories were all closed meanwhile is opened from the top
+        let mut chain: Vec<(NodeId, Box<[u8]>)> = Vec::new();
+        let mut at = node.clone();
+        let mut fd = loop {
+            if let Some(fd) = self.dirs.lock().get(&at.id) {
+                break fd.clone();
+            }
+            let place = at.state.lock().place.clone();
+            match place {
+                Place::Root => break self.writable()?.root().clone(),
+                Place::Held(fd) => break fd,
+                Place::Upper(parent, name) => {
+                    chain.push((at.id, name));
+                    at = parent;
+                }
+                Place::Lower | Place::LowerUnlinked => return Err(Error::new(Errno::ENOENT)),
+            }
+        };
+        while let Some((id, name)) = chain.pop() {
+            fd = Arc::new(loc::open_dir(&*fd, &name)?);
+            let evicted = self.dirs.lock().push(id, fd.clone());
+            drop(evicted);
+        }
+        Ok(fd)
+    }
+
+    /// Calls `then` with where the node is in the upper.
+    fn with_loc<T>(&self, node: &Arc<Node>, then: impl FnOnce(Loc<'_>) -> Result<T>) -> Result<T> {
+        let place = node.state.lock().place.clone();
+        match place {
+            Place::Root => then(Loc::Fd(self.writable()?.root().as_fd())),
+            Place::Held(fd) => then(Loc::Fd(fd.as_fd())),
+            Place::Upper(parent, name) => {
+                let fd = self.dir_fd(&parent)?;
+                then(Loc::At(fd.as_fd(), &name))
+            }
+            Place::Lower | Place::LowerUnlinked => {
+                Err(Error::because(Errno::EIO, "not in the upper"))
+            }
+        }
+    }
+}
+
+/// The upper must not lie in a layer nor a layer in the upper: each would change under the other.
+fn refuse_overlap(config: &Config, upper: &UpperConfig) -> Result<()> {
+    for lower in &config.lowers {
+        for (what, path) in [("upper", &upper.upper), ("work", &upper.work)] {
+            if crate::sys::loc::overlap(lower, path)? {
+                return Err(Error::because(
+                    Errno::EINVAL,
+                    format!(
+                        "{what} directory {} and lower layer {} lie one inside the other",
+                        path.display(),
+                        lower.display()
+                    ),
+                ));
+            }
+        }
+    }
+    Ok(())
+}

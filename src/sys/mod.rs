@@ -1,0 +1,13 @@
+//! Thin, fd-relative system calls, and the only place that may hold unsafe code.
+//!
+//! Most calls come straight from `rustix`, whose fds are borrowed and whose errors turn into
+//! [`crate::vfs::Error`] by `?`. Here stands what needs more than one call: extended
+//! attributes of a name in a directory, a listing, a copy that keeps holes, a path opened
+//! beneath a directory without following a link.
+
+pub mod copy;
+pub mod dir;
+pub mod loc;
+pub mod xattr;
+
+pub use loc::Loc;

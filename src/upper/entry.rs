@@ -1,0 +1,176 @@
+//! Reading the upper: what a name is, and what is marked on it.
+
+use super::Upper;
+use crate::sys::{Loc, dir, loc, xattr};
+use crate::vfs::error::absent_ok;
+use crate::vfs::whiteout::{AUFS_PREFIX, AufsName, InoRecord, NAME_MAX, Redirect, aufs_name};
+use crate::vfs::{Kind, Result};
+use rustix::fs::Stat;
+use std::os::fd::{AsFd, BorrowedFd};
+
+/// What a name in an upper directory is.
+#[derive(Clone, Copy, Debug)]
+pub enum UpperEntry {
+    /// Nothing: what is below shows.
+    Absent,
+    /// It hides what is below.
+    Whiteout,
+    /// A file.
+    Present(Stat),
+}
+
+/// The marks on a directory of the upper.
+#[derive(Clone, Debug, Default)]
+pub struct DirMarks {
+    /// Nothing below shows.
+    pub opaque: bool,
+    /// Whiteouts in it may be files with an attribute.
+    pub xwhiteouts: bool,
+    /// Children may carry numbers or data of lower files.
+    pub impure: bool,
+    /// AUFS whiteouts (`.wh.`) stand in it.
+    pub aufs: bool,
+    /// Its lower part is elsewhere.
+    pub redirect: Option<Redirect>,
+}
+
+/// The marks on another file of the upper.
+#[derive(Clone, Debug, Default)]
+pub struct FileMarks {
+    /// The number it keeps.
+    pub ino: Option<InoRecord>,
+    /// Its data is below.
+    pub metacopy: bool,
+    /// Where below.
+    pub redirect: Option<Redirect>,
+}
+
+impl Upper {
+    /// Looks at a name. `marks` are those of the directory.
+    pub fn entry(&self, dir: BorrowedFd<'_>, name: &[u8], marks: &DirMarks) -> Result<UpperEntry> {
+        let at = Loc::At(dir, name);
+        if let Some(st) = absent_ok(at.stat())? {
+            if self.is_whiteout(at, &st, marks)? {
+                return Ok(UpperEntry::Whiteout);
+            }
+            if marks.aufs && aufs_name(name) != AufsName::Plain {
+                return Ok(UpperEntry::Absent);
+            }
+            return Ok(UpperEntry::Present(st));
+        }
+        if marks.aufs && name.len() + AUFS_PREFIX.len() <= NAME_MAX {
+            let mut aufs = AUFS_PREFIX.to_vec();
+            aufs.extend_from_slice(name);
+            if absent_ok(Loc::At(dir, &aufs).stat())?.is_some() {
+                return Ok(UpperEntry::Whiteout);
+            }
+        }
+        Ok(UpperEntry::Absent)
+    }
+
+    fn is_whiteout(&self, at: Loc<'_>, st: &Stat, marks: &DirMarks) -> Result<bool> {
+        if loc::is_whiteout(st) {
+            return Ok(true);
+        }
+        let may_be =
+            marks.xwhiteouts && st.st_mode & libc::S_IFMT == libc::S_IFREG && st.st_size == 0;
+        if !may_be {
+            return Ok(false);
+        }
+        let list = xattr::list(at)?;
+        Ok(xattr::names(&list)
+            .any(|n| n == b"trusted.overlay.whiteout" || n == b"user.overlay.whiteout"))
+    }
+
+    /// Reads a directory's marks. Looks through its names too, for AUFS's.
+    pub fn dir_marks(&self, fd: BorrowedFd<'_>) -> Result<DirMarks> {
+        let at = Loc::Fd(fd);
+        let list = xattr::list(at)?;
+        let mut marks = DirMarks::default();
+        for name in xattr::names(&list) {
+            match name {
+                b"trusted.overlay.opaque" | b"user.overlay.opaque" => {
+                    match xattr::get(at, name)?.as_deref() {
+                        Some(b"y") => marks.opaque = true,
+                        Some(b"x") => marks.xwhiteouts = true,
+                        _ => {}
+                    }
+                }
+                b"user.fuseoverlayfs.opaque" | b"trusted.fuseoverlayfs.opaque" => {
+                    marks.opaque |= xattr::get(at, name)?.as_deref() == Some(b"y");
+                }
+                b"trusted.overlay.redirect" | b"user.overlay.redirect" => {
+                    marks.redirect = xattr::get(at, name)?.and_then(|v| Redirect::parse(&v));
+                }
+                b"trusted.overlay.impure" | b"user.overlay.impure" => marks.impure = true,
+                _ => {}
+            }
+        }
+        dir::for_each(fd, |entry| {
+            match aufs_name(entry.name) {
+                AufsName::Plain => {}
+                AufsName::Opaque => {
+                    marks.aufs = true;
+                    marks.opaque = true;
+                }
+                AufsName::Whiteout(_) | AufsName::Meta => marks.aufs = true,
+            }
+            Ok(())
+        })?;
+        Ok(marks)
+    }
+
+    /// Reads the marks on a file that is no directory.
+    pub fn file_marks(&self, at: Loc<'_>) -> Result<FileMarks> {
+        let list = xattr::list(at)?;
+        let mut marks = FileMarks::default();
+        let ino = self.prefix.name(InoRecord::MARK);
+        for name in xattr::names(&list) {
+            match name {
+                n if n == ino => {
+                    marks.ino = xattr::get(at, n)?.and_then(|v| InoRecord::parse(&v));
+                }
+                b"trusted.overlay.metacopy" | b"user.overlay.metacopy" => marks.metacopy = true,
+                b"trusted.overlay.redirect" | b"user.overlay.redirect" => {
+                    marks.redirect = xattr::get(at, name)?.and_then(|v| Redirect::parse(&v));
+                }
+                _ => {}
+            }
+        }
+        Ok(marks)
+    }
+
+    /// Calls `each` for every name in the directory: its type, or `None` for a whiteout.
+    pub fn for_each(
+        &self,
+        fd: BorrowedFd<'_>,
+        marks: &DirMarks,
+        mut each: impl FnMut(&[u8], Option<Kind>) -> Result<()>,
+    ) -> Result<()> {
+        dir::for_each(fd, |entry| {
+            if marks.aufs {
+                match aufs_name(entry.name) {
+                    AufsName::Plain => {}
+                    AufsName::Whiteout(name) => return each(name, None),
+                    AufsName::Opaque | AufsName::Meta => return Ok(()),
+                }
+            }
+            let look = match entry.kind {
+                None | Some(Kind::CharDev) => true,
+                Some(Kind::File) => marks.xwhiteouts,
+                Some(_) => false,
+            };
+            if !look {
+                return each(entry.name, entry.kind);
+            }
+            let at = Loc::At(fd.as_fd(), entry.name);
+            let Some(st) = absent_ok(at.stat())? else {
+                return Ok(());
+            };
+            if self.is_whiteout(at, &st, marks)? {
+                return each(entry.name, None);
+            }
+            each(entry.name, Kind::from_mode(st.st_mode))
+        })
+    }
+}

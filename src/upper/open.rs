@@ -1,0 +1,208 @@
+//! Taking an upper into use: checks before anything is touched, the lock, the sweep, and what the
+//! file system beneath can do.
+
+use super::{Upper, UpperConfig, UserXattr, WhiteoutForm};
+use crate::sys::{Loc, dir, loc, xattr};
+use crate::vfs::error::{Context, absent_ok};
+use crate::vfs::whiteout::Prefix;
+use crate::vfs::{Error, Kind, Result};
+use nix::errno::Errno;
+use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, RenameFlags};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long a mount waits for the one before it on the same upper to end: its process may still
+/// be on its way out when `umount` has returned.
+const LOCK_PATIENCE: Duration = Duration::from_secs(3);
+
+impl Upper {
+    /// Takes the upper into use.
+    pub fn open(config: &UpperConfig) -> Result<Upper> {
+        let root = open_dir(&config.upper, "upper directory")?;
+        let lock = open_dir(&config.work, "work directory")?;
+        check_pair(config, &root, &lock)?;
+        take_lock(&lock, config)?;
+        let work = work_dir(&lock, config)?;
+        empty(work.as_fd()).context(|| format!("sweep of {}/work", config.work.display()))?;
+        let dev = Loc::Fd(root.as_fd()).stat()?.st_dev;
+        let prefix = probe_prefix(work.as_fd(), config)?;
+        let form = probe_whiteout(work.as_fd())?;
+        let rename_whiteout = form == WhiteoutForm::Device && probe_rename_whiteout(work.as_fd())?;
+        if config.volatile {
+            leave_volatile_mark(&work)?;
+        }
+        Ok(Upper {
+            root: Arc::new(root),
+            work,
+            _lock: lock,
+            prefix,
+            form,
+            rename_whiteout,
+            dev,
+            config: config.clone(),
+        })
+    }
+
+    pub(super) fn work(&self) -> BorrowedFd<'_> {
+        self.work.as_fd()
+    }
+}
+
+fn open_dir(path: &Path, what: &str) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::openat(CWD, path, flags, Mode::empty())
+        .context(|| format!("{what} {}", path.display()))
+}
+
+fn check_pair(config: &UpperConfig, root: &OwnedFd, work: &OwnedFd) -> Result<()> {
+    let refuse = |errno, why: &str| {
+        Err(Error::because(
+            errno,
+            format!(
+                "upper directory {} and work directory {}: {why}",
+                config.upper.display(),
+                config.work.display()
+            ),
+        ))
+    };
+    let (a, b) = (Loc::Fd(root.as_fd()).stat()?, Loc::Fd(work.as_fd()).stat()?);
+    if a.st_dev != b.st_dev {
+        return refuse(Errno::EXDEV, "must be on one file system");
+    }
+    if loc::is_inside(work.as_fd(), &a)? || loc::is_inside(root.as_fd(), &b)? {
+        return refuse(Errno::EINVAL, "must not lie one inside the other");
+    }
+    Ok(())
+}
+
+fn take_lock(work: &OwnedFd, config: &UpperConfig) -> Result<()> {
+    let until = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match rustix::fs::flock(work, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(()),
+            Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                return Err(Error::because(
+                    Errno::EBUSY,
+                    format!(
+                        "work directory {} is in use by another mount",
+                        config.work.display()
+                    ),
+                ));
+            }
+            Err(e) => {
+                return Err(Error::from(e)
+                    .context(format!("lock on work directory {}", config.work.display())));
+            }
+        }
+    }
+}
+
+/// `WORK/work`, as overlayfs names it: each sweeps what the other left.
+fn work_dir(lock: &OwnedFd, config: &UpperConfig) -> Result<OwnedFd> {
+    match rustix::fs::mkdirat(lock, c"work", Mode::RWXU) {
+        Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+        Err(e) => {
+            return Err(Error::from(e).context(format!("work directory {}", config.work.display())));
+        }
+    }
+    let work = loc::open_dir(lock, b"work")?;
+    if absent_ok(loc::open_dir(&work, b"incompat"))?
+        .map(|d| absent_ok(loc::open_dir(&d, b"volatile")))
+        .transpose()?
+        .flatten()
+        .is_some()
+    {
+        return Err(Error::because(
+            Errno::EINVAL,
+            format!(
+                "upper directory {} was used by a volatile mount, which syncs nothing: it may \
+                 have lost writes. If it did not crash meanwhile, remove {}/work/incompat/volatile",
+                config.upper.display(),
+                config.work.display()
+            ),
+        ));
+    }
+    Ok(work)
+}
+
+fn leave_volatile_mark(work: &OwnedFd) -> Result<()> {
+    for name in [c"incompat", c"incompat/volatile"] {
+        rustix::fs::mkdirat(work, name, Mode::RWXU).context(|| "mark of a volatile mount")?;
+    }
+    Ok(())
+}
+
+/// Removes everything in a directory.
+pub(super) fn empty(dir: BorrowedFd<'_>) -> Result<()> {
+    let mut names: Vec<(Vec<u8>, Option<Kind>)> = Vec::new();
+    dir::for_each(dir, |e| {
+        names.push((e.name.to_vec(), e.kind));
+        Ok(())
+    })?;
+    for (name, kind) in names {
+        remove_tree(dir, &name, kind)?;
+    }
+    Ok(())
+}
+
+/// Removes a file, or a directory with all that is in it.
+pub(super) fn remove_tree(dir: BorrowedFd<'_>, name: &[u8], kind: Option<Kind>) -> Result<()> {
+    if kind != Some(Kind::Dir) {
+        match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
+            Ok(()) => return Ok(()),
+            Err(rustix::io::Errno::ISDIR | rustix::io::Errno::PERM) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    match rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR) {
+        Ok(()) => return Ok(()),
+        Err(rustix::io::Errno::NOTEMPTY | rustix::io::Errno::EXIST) => {}
+        Err(e) => return Err(e.into()),
+    }
+    let child = loc::open_dir(dir, name)?;
+    empty(child.as_fd())?;
+    Ok(rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR)?)
+}
+
+fn probe_prefix(work: BorrowedFd<'_>, config: &UpperConfig) -> Result<Prefix> {
+    let at = Loc::Fd(work);
+    let tries = |prefix: Prefix| xattr::set(at, &prefix.name("opaque"), b"n", 0);
+    let found = match config.userxattr {
+        UserXattr::On => tries(Prefix::User).map(|()| Prefix::User),
+        UserXattr::Off => tries(Prefix::Trusted).map(|()| Prefix::Trusted),
+        UserXattr::Auto => tries(Prefix::Trusted)
+            .map(|()| Prefix::Trusted)
+            .or_else(|_| tries(Prefix::User).map(|()| Prefix::User)),
+    };
+    let prefix = found.context(|| {
+        format!(
+            "upper directory {}: its file system keeps no extended attributes that overlay \
+             marks could go to",
+            config.upper.display()
+        )
+    })?;
+    xattr::remove(at, &prefix.name("opaque"))?;
+    Ok(prefix)
+}
+
+fn probe_whiteout(work: BorrowedFd<'_>) -> Result<WhiteoutForm> {
+    match rustix::fs::mknodat(work, c"probe", FileType::CharacterDevice, Mode::empty(), 0) {
+        Ok(()) => {
+            rustix::fs::unlinkat(work, c"probe", AtFlags::empty())?;
+            Ok(WhiteoutForm::Device)
+        }
+        Err(_) => Ok(WhiteoutForm::Xattr),
+    }
+}
+
+fn probe_rename_whiteout(work: BorrowedFd<'_>) -> Result<bool> {
+    rustix::fs::mkdirat(work, c"probe", Mode::RWXU)?;
+    let renamed = rustix::fs::renameat_with(work, c"probe", work, c"moved", RenameFlags::WHITEOUT);
+    empty(work)?;
+    Ok(renamed.is_ok())
+}
