@@ -81,7 +81,7 @@ impl Engine {
 
     /// Changes attributes, and returns all of them.
     pub fn setattr(&self, who: &Caller, id: NodeId, set: &SetAttr) -> Result<Attr> {
-        self.writable()?;
+        let upper = self.writable()?;
         let need = match set.size {
             Some(size) => Need::Data(size),
             None => Need::Meta,
@@ -89,15 +89,19 @@ impl Engine {
         let node = self.copy_up(id, need)?;
         let _ns = self.ns.read();
         if set.uid.is_some() || set.gid.is_some() {
+            upper.step("chown")?;
             self.set_owner(&node, set)?;
         }
         if let Some(mode) = set.mode {
+            upper.step("chmod")?;
             self.with_loc(&node, |l| l.chmod(mode & 0o7777))?;
         }
         if let Some(size) = set.size {
+            upper.step("truncate")?;
             self.truncate(who, &node, size)?;
         }
         if set.atime.is_some() || set.mtime.is_some() {
+            upper.step("utimens")?;
             self.with_loc(&node, |l| l.utimens(set.atime, set.mtime))?;
         }
         self.node_attr(&node)

@@ -418,6 +418,7 @@ impl Engine {
         let before = Loc::Fd(to.as_fd()).stat()?;
         // the kernel drops file capabilities at a write, and this is not the user's
         let caps = xattr::get(Loc::Fd(to.as_fd()), b"security.capability")?;
+        upper.step("fill a metadata-only copy")?;
         copy::data(&from, &to, len.min(size), len >= size)?;
         if let Some(caps) = caps {
             xattr::set(Loc::Fd(to.as_fd()), b"security.capability", &caps, 0)?;

@@ -256,6 +256,7 @@ impl Engine {
         perm: u32,
     ) -> Result<()> {
         if new.kind == Kind::Symlink {
+            upper.step("symlink")?;
             return Ok(rustix::fs::symlinkat(new.target, fd, name)?);
         }
         upper.create(fd, name, new.kind, perm, new.rdev)
@@ -312,7 +313,10 @@ impl Engine {
             self.make_impure(&dir)?;
         }
         match over {
-            Over::Nothing => self.with_loc(&node, |l| l.link(fd.as_fd(), name))?,
+            Over::Nothing => {
+                upper.step("link")?;
+                self.with_loc(&node, |l| l.link(fd.as_fd(), name))?;
+            }
             _ => {
                 let staged = self.with_loc(&node, |l| upper.stage_link(l, node.kind))?;
                 upper.publish(staged, fd.as_fd(), name, over)?;

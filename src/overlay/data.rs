@@ -33,6 +33,7 @@ impl Engine {
         let node = self.copy_up(id, Need::ALL)?;
         let _ns = self.ns.read();
         let file = self.upper_file(&node)?;
+        self.writable()?.step("write")?;
         file.write_all_at(data, offset)?;
         if kill_suidgid {
             self.clear_suid(&node)?;
@@ -53,6 +54,7 @@ impl Engine {
         let _ns = self.ns.read();
         let file = self.upper_file(&node)?;
         let flags = FallocateFlags::from_bits_retain(mode.cast_unsigned());
+        self.writable()?.step("fallocate")?;
         rustix::fs::fallocate(&*file, flags, offset, len)?;
         if who.uid != 0 {
             self.clear_suid(&node)?;
@@ -84,6 +86,7 @@ impl Engine {
         let source = self.file_to_read(from)?;
         let _ns = self.ns.read();
         let target = self.upper_file(&node)?;
+        self.writable()?.step("copy_file_range")?;
         let (mut a, mut b) = (from_offset, to_offset);
         let len = usize::try_from(len).unwrap_or(usize::MAX).min(1 << 30);
         Ok(rustix::fs::copy_file_range(

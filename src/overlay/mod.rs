@@ -157,6 +157,11 @@ impl Engine {
         self.nodes.len()
     }
 
+    /// The steps taken on the upper; for tests that stop between two.
+    pub fn stop(&self) -> Option<&crate::upper::Stop> {
+        self.upper.as_ref().map(Upper::stop)
+    }
+
     /// Statistics: of the upper's file system, or of the topmost lower's.
     pub fn statfs(&self) -> Result<StatFs> {
         match &self.upper {

@@ -62,6 +62,7 @@ impl Engine {
         let disk = self.name_on_disk(name)?;
         let node = self.copy_up(id, Need::Meta)?;
         let _ns = self.ns.read();
+        self.writable()?.step("setxattr")?;
         self.with_loc(&node, |l| xattr::set(l, &disk, value, flags))?;
         node.state.lock().default_acl = None;
         Ok(())
@@ -73,6 +74,7 @@ impl Engine {
         self.getxattr(id, name)?; // nothing is copied up for nothing
         let node = self.copy_up(id, Need::Meta)?;
         let _ns = self.ns.read();
+        self.writable()?.step("removexattr")?;
         self.with_loc(&node, |l| xattr::remove(l, &disk))?;
         node.state.lock().default_acl = None;
         Ok(())

@@ -14,10 +14,12 @@ mod config;
 mod entry;
 mod open;
 mod stage;
+mod stop;
 
 pub use config::{UpperConfig, UserXattr};
 pub use entry::{DirMarks, FileMarks, UpperEntry};
 pub use stage::{Over, Staged};
+pub use stop::Stop;
 
 use crate::sys::{Loc, xattr};
 use crate::vfs::whiteout::Prefix;
@@ -48,6 +50,7 @@ pub struct Upper {
     /// The device all of it is on.
     dev: u64,
     config: UpperConfig,
+    stop: Stop,
 }
 
 impl Upper {
@@ -82,13 +85,25 @@ impl Upper {
         crate::sys::loc::statfs(self.root.as_fd())
     }
 
+    /// The steps taken on it; for tests that stop between two.
+    pub fn stop(&self) -> &Stop {
+        &self.stop
+    }
+
+    /// A change of the upper is about to be made: `what` names it.
+    pub fn step(&self, what: &'static str) -> Result<()> {
+        self.stop.step(what)
+    }
+
     /// Sets mark `mark` on a file.
     pub fn set_mark(&self, at: Loc<'_>, mark: &str, value: &[u8]) -> Result<()> {
+        self.step("set mark")?;
         xattr::set(at, &self.prefix.name(mark), value, 0)
     }
 
     /// Removes mark `mark`; it is fine if it is not there.
     pub fn remove_mark(&self, at: Loc<'_>, mark: &str) -> Result<()> {
+        self.step("remove mark")?;
         match xattr::remove(at, &self.prefix.name(mark)) {
             Err(e) if e.is(nix::errno::Errno::ENODATA) => Ok(()),
             other => other,

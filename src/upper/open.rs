@@ -42,6 +42,7 @@ impl Upper {
             rename_whiteout,
             dev,
             config: config.clone(),
+            stop: super::Stop::default(),
         })
     }
 

@@ -46,6 +46,7 @@ impl Upper {
 
     /// Stages an empty regular file, open for reading and writing.
     pub fn stage_file(&self) -> Result<(Staged, File)> {
+        self.step("stage a file")?;
         let name = self.fresh()?;
         let fd = rustix::fs::openat(
             self.work(),
@@ -65,6 +66,7 @@ impl Upper {
 
     /// Stages any other kind of file. `rdev` counts for devices, `target` for symlinks.
     pub fn stage(&self, kind: Kind, rdev: u64, target: &[u8]) -> Result<Staged> {
+        self.step("stage")?;
         let name = self.fresh()?;
         let mode = Mode::RUSR | Mode::WUSR;
         let node =
@@ -91,6 +93,7 @@ impl Upper {
         mode: u32,
         rdev: u64,
     ) -> Result<Staged> {
+        self.step("stage under an ACL")?;
         let nest = self.stage(Kind::Dir, 0, b"")?;
         let made = self.make_in_nest(&nest, default_acl, kind, mode, rdev);
         self.discard(nest);
@@ -130,6 +133,7 @@ impl Upper {
 
     /// Stages another name of a file of the upper.
     pub fn stage_link(&self, of: Loc<'_>, kind: Kind) -> Result<Staged> {
+        self.step("stage a link")?;
         let name = self.fresh()?;
         of.link(self.work(), &name)?;
         Ok(Staged { name, kind })
@@ -142,7 +146,10 @@ impl Upper {
 
     /// Throws a staged file away. Best effort: what stays is swept at the next mount.
     pub fn discard(&self, staged: Staged) {
-        if let Err(e) = remove_tree(self.work(), &staged.name, Some(staged.kind)) {
+        let removed = self
+            .step("discard")
+            .and_then(|()| remove_tree(self.work(), &staged.name, Some(staged.kind)));
+        if let Err(e) = removed {
             log::warn!("work directory: {e}; left for the next mount to sweep");
         }
     }
@@ -162,7 +169,11 @@ impl Upper {
             (Over::Whiteout | Over::File | Over::Dir, _) => RenameFlags::empty(),
         };
         let work = self.work();
-        match rustix::fs::renameat_with(work, staged.name.as_slice(), dir, name, flags) {
+        let moved = self.step("publish").and_then(|()| {
+            let from = staged.name.as_slice();
+            Ok(rustix::fs::renameat_with(work, from, dir, name, flags)?)
+        });
+        match moved {
             Ok(()) => {
                 if flags == RenameFlags::EXCHANGE {
                     self.discard(Staged {
@@ -174,7 +185,7 @@ impl Upper {
             }
             Err(e) => {
                 self.discard(staged);
-                Err(Error::from(e).context("publishing"))
+                Err(e.context("publishing"))
             }
         }
     }
@@ -188,6 +199,7 @@ impl Upper {
         over: Over,
     ) -> Result<()> {
         if over == Over::Nothing {
+            self.step("publish a link")?;
             return self.staged(staged).link(dir, name);
         }
         let other = self.stage_link(self.staged(staged), staged.kind)?;
@@ -196,6 +208,7 @@ impl Upper {
 
     /// Says in the upper that `name` is missing. The name must be free there.
     pub fn whiteout(&self, dir: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
+        self.step("whiteout")?;
         match self.form {
             WhiteoutForm::Device => Ok(rustix::fs::mknodat(
                 dir,
@@ -234,6 +247,7 @@ impl Upper {
         kind: Kind,
         leave_whiteout: bool,
     ) -> Result<()> {
+        self.step("remove")?;
         let work = self.work();
         if leave_whiteout {
             return self.replace_by_whiteout(dir, name, kind);
@@ -284,6 +298,7 @@ impl Upper {
 
     /// Removes every whiteout in a directory that is marked opaque already.
     pub fn clear(&self, dir: BorrowedFd<'_>) -> Result<()> {
+        self.step("clear")?;
         super::open::empty(dir)
     }
 
@@ -298,10 +313,16 @@ impl Upper {
         leave_whiteout: bool,
         over: Over,
     ) -> Result<()> {
-        let exchange = |flags| rustix::fs::renameat_with(from.0, from.1, to.0, to.1, flags);
+        let exchange = |flags| -> Result<()> {
+            self.step("rename")?;
+            Ok(rustix::fs::renameat_with(
+                from.0, from.1, to.0, to.1, flags,
+            )?)
+        };
         if kind == Kind::Dir && over == Over::Whiteout {
             exchange(RenameFlags::EXCHANGE)?;
             if !leave_whiteout {
+                self.step("drop a whiteout that hides nothing")?;
                 rustix::fs::unlinkat(from.0, from.1, AtFlags::empty())?;
             }
             return Ok(());
@@ -324,7 +345,7 @@ impl Upper {
             {
                 self.set_mark(Loc::Fd(from.0.as_fd()), "opaque", b"x")?;
             }
-            return Ok(exchange(RenameFlags::EXCHANGE)?);
+            return exchange(RenameFlags::EXCHANGE);
         }
         let mut flags = RenameFlags::empty();
         if leave_whiteout {
@@ -333,11 +354,12 @@ impl Upper {
         if over == Over::Nothing {
             flags |= RenameFlags::NOREPLACE;
         }
-        Ok(exchange(flags)?)
+        exchange(flags)
     }
 
     /// Lets two names of the tree change places.
     pub fn exchange(&self, a: (BorrowedFd<'_>, &[u8]), b: (BorrowedFd<'_>, &[u8])) -> Result<()> {
+        self.step("exchange")?;
         Ok(rustix::fs::renameat_with(
             a.0,
             a.1,
@@ -357,6 +379,7 @@ impl Upper {
         mode: u32,
         rdev: u64,
     ) -> Result<()> {
+        self.step("create")?;
         let mode = Mode::from_raw_mode(mode & 0o7777);
         let node = |t: FileType, dev: u64| rustix::fs::mknodat(dir, name, t, mode, dev);
         match kind {
