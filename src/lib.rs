@@ -10,13 +10,14 @@
 //! | module | what it is |
 //! |---|---|
 //! | `cli` | one file per command |
-//! | `fuse` | the adapter: decode, one engine call, reply; mounting; session life cycle |
+//! | [`fuse`] | the adapter: decode, one engine call, reply; mounting; session life cycle |
 //! | [`overlay`] | the engine: one upper over one lower, every VFS operation, no FUSE type in sight |
 //! | [`upper`] | the writable layer on disk: whiteouts, opaque marks, redirects, staging, recovery |
 //! | [`lower`] | read-only merged trees: the trait [`lower::Lower`] and its implementations |
 //! | [`sys`] | the only unsafe code: thin, fd-relative system calls |
 //! | [`vfs`] | vocabulary with no I/O: node ids, attributes, names, errors |
 
+pub mod fuse;
 pub mod lower;
 pub mod overlay;
 pub mod sys;

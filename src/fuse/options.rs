@@ -1,0 +1,83 @@
+//! How a mount behaves towards the kernel: what is cached, for how long, which flags it has.
+
+use nix::mount::MsFlags;
+use std::time::Duration;
+
+/// How file data travels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Io {
+    /// The kernel keeps pages and asks nobody at open: best for many small files.
+    #[default]
+    Cached,
+    /// The kernel reads and writes the files beneath by itself: best for large files. Needs
+    /// CAP_SYS_ADMIN in the first user namespace.
+    Passthrough,
+}
+
+/// Who else may use the mount.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Allow {
+    /// Nobody but who mounted it.
+    Owner,
+    /// Root too.
+    Root,
+    /// Everybody, as file modes say.
+    Other,
+    /// Everybody where that is permitted (the mounter is root here), else nobody else.
+    #[default]
+    Auto,
+}
+
+/// The options of a mount.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MountOptions {
+    /// How file data travels.
+    pub io: Io,
+    /// How long the kernel may believe names and attributes; zero: it asks every time.
+    pub timeout: Duration,
+    /// False: fsync is answered and does nothing.
+    pub fsync: bool,
+    /// The kernel gathers writes. Off: each write is a message.
+    pub writeback: bool,
+    /// False: every call on extended attributes is refused, and the kernel stops asking.
+    pub xattrs: bool,
+    /// POSIX ACLs are kept and honoured.
+    pub acl: bool,
+    /// Who else may use the mount.
+    pub allow: Allow,
+    /// First field in the mount table.
+    pub fsname: String,
+    /// The mount's type in the mount table is `fuse.` and this.
+    pub subtype: String,
+    /// Flags for mount(2). `MS_RDONLY` makes the mount read-only whatever the layers are.
+    pub flags: MsFlags,
+    /// Threads that answer requests.
+    pub threads: usize,
+    /// Bytes of one write message at most.
+    pub max_write: u32,
+    /// Each request is logged.
+    pub debug: bool,
+}
+
+/// As good as for ever; what fuse-overlayfs has used for years.
+pub const FOREVER: Duration = Duration::from_secs(1_000_000_000);
+
+impl Default for MountOptions {
+    fn default() -> MountOptions {
+        MountOptions {
+            io: Io::Cached,
+            timeout: FOREVER,
+            fsync: true,
+            writeback: true,
+            xattrs: true,
+            acl: true,
+            allow: Allow::Auto,
+            fsname: "vellum".into(),
+            subtype: "vellum".into(),
+            flags: MsFlags::empty(),
+            threads: 8,
+            max_write: 1 << 20,
+            debug: false,
+        }
+    }
+}
