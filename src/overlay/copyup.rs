@@ -342,10 +342,19 @@ impl Engine {
                 return Err(e);
             }
         };
+        // a directory that gets its node only now takes the references along from the lower
+        let known: Vec<bool> = names
+            .iter()
+            .map(|(d, _)| self.nodes.get(*d).is_some())
+            .collect();
         let placed = self.publish_names(upper, &names, staged);
         if attr.nlink > 1 {
-            for (dir, _) in &names {
-                self.lower.forget(*dir, 1);
+            for ((dir, _), known) in names.iter().zip(known) {
+                if known {
+                    self.lower.forget(*dir, 1);
+                } else {
+                    self.forget_in_ns(*dir, 1);
+                }
             }
         }
         placed

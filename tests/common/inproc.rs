@@ -91,6 +91,19 @@ impl InProcess {
         }
     }
 
+    /// What the kernel looks at before it asks: do the names exist, and may they.
+    fn check_rename(&mut self, from: (NodeId, &[u8]), to: (NodeId, &[u8]), flags: u32) -> R<()> {
+        self.look(from.0, from.1)?.ok_or(libc::ENOENT)?;
+        let target = self.look(to.0, to.1)?;
+        if flags & libc::RENAME_NOREPLACE != 0 && target.is_some() {
+            return Err(libc::EEXIST);
+        }
+        if flags & libc::RENAME_EXCHANGE != 0 && target.is_none() {
+            return Err(libc::ENOENT);
+        }
+        Ok(())
+    }
+
     fn held(&self, slot: usize) -> R<(NodeId, bool)> {
         self.held[slot].ok_or(libc::EBADF)
     }
@@ -378,6 +391,20 @@ impl Subject for InProcess {
         then_forget!(self, {
             let (dir, name) = self.parent(from)?;
             let (to_dir, to_name) = self.parent(to)?;
+            self.check_rename((dir, name), (to_dir, to_name), flags)?;
+            let beneath = |path: &str, of: &str| {
+                path.strip_prefix(of)
+                    .is_some_and(|rest| rest.starts_with('/'))
+            };
+            if beneath(to, from) {
+                return Err(libc::EINVAL);
+            }
+            if beneath(from, to) {
+                return match flags & libc::RENAME_EXCHANGE {
+                    0 => Err(libc::ENOTEMPTY),
+                    _ => Err(libc::EINVAL),
+                };
+            }
             self.engine
                 .rename(dir, name, to_dir, to_name, flags)
                 .map_err(errno)

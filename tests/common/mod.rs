@@ -12,6 +12,7 @@
     reason = "each test crate uses a part of this; a test fails by panicking"
 )]
 
+pub mod drive;
 pub mod flatten;
 pub mod inproc;
 pub mod kernel;
