@@ -10,7 +10,7 @@ use super::links::{self, LinkMap};
 use super::listing::{Listing, ListingEntry};
 use super::merge::{Part, Stack};
 use super::table::{DirNode, Node, Table};
-use crate::sys::{Loc, loc, xattr};
+use crate::sys::{Loc, Ownership, loc, xattr};
 use crate::vfs::cookie::CookieKey;
 use crate::vfs::error::Context;
 use crate::vfs::whiteout::{NAME_MAX, is_private_xattr};
@@ -46,7 +46,12 @@ pub struct DirsLower {
 
 impl DirsLower {
     /// Opens the layers, topmost first.
-    pub fn open(paths: &[PathBuf], space: Arc<InoSpace>, key: CookieKey) -> Result<DirsLower> {
+    pub fn open(
+        paths: &[PathBuf],
+        space: Arc<InoSpace>,
+        key: CookieKey,
+        ownership: Ownership,
+    ) -> Result<DirsLower> {
         if paths.len() > MAX_LAYERS {
             return Err(Error::because(
                 Errno::E2BIG,
@@ -66,7 +71,7 @@ impl DirsLower {
             space.node(st.st_dev, st.st_ino);
             (st.st_ino, paths.len()).hash(&mut hasher);
         }
-        let stack = Stack { layers };
+        let stack = Stack { layers, ownership };
         let root = Arc::new(DirNode {
             id: NodeId::ROOT,
             place: None,
@@ -171,7 +176,7 @@ impl DirsLower {
 
     fn dir_attr(&self, dir: &DirNode) -> Result<Attr> {
         let fd = self.part_fd(dir, &dir.parts[0])?;
-        let mut attr = loc::attr_of(&Loc::Fd(fd.as_fd()).stat()?, dir.id)?;
+        let mut attr = loc::attr_of(&self.stack.ownership.stat(Loc::Fd(fd.as_fd()))?, dir.id)?;
         if dir.parts.len() > 1 {
             attr.nlink = 2 + self.listing(dir)?.subdirs();
         }
@@ -229,7 +234,7 @@ impl DirsLower {
         }
         let (_, part) = Self::part(parent, entry.layer)?;
         let fd = self.part_fd(parent, part)?;
-        let st = Loc::At(fd.as_fd(), name).stat()?;
+        let st = self.stack.ownership.stat(Loc::At(fd.as_fd(), name))?;
         let id = if st.st_nlink > 1 {
             self.space.linked(usize::from(entry.layer), st.st_ino)
         } else {
@@ -255,7 +260,9 @@ impl Lower for DirsLower {
     fn attr(&self, id: NodeId) -> Result<Attr> {
         match self.node(id)? {
             Node::Dir(dir) => self.dir_attr(&dir),
-            Node::File(dir, at) => self.with_file(&dir, at, |l, _, _| loc::attr_of(&l.stat()?, id)),
+            Node::File(dir, at) => self.with_file(&dir, at, |l, _, _| {
+                loc::attr_of(&self.stack.ownership.stat(l)?, id)
+            }),
         }
     }
 

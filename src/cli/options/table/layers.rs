@@ -1,7 +1,7 @@
 //! What is stacked, and how it is shown.
 
 use super::{Opt, honoured, refused, tolerated};
-use crate::overlay::UserXattr;
+use crate::overlay::{Ownership, UserXattr};
 
 /// The one option with a value that may be given several times.
 pub const LOWER_ONE: &str = "lowerdir+";
@@ -155,9 +155,13 @@ pub const OWNERS: &[Opt] = &[
     honoured(
         "xattr_permissions",
         "=0|1|2",
-        "where owner and mode are kept: `0` in the inode, `1` and `2` in an extended attribute (`user.containers.override_stat`)",
+        "where owner, mode and type of files are kept: `0` in the inode, `1` in `security.fuseoverlayfs.override_stat`, `2` in `user.containers.override_stat`; not given: as the topmost layer's root says",
         |d, v| {
-            d.config.xattr_permissions = v.one_of(&[("0", false), ("1", true), ("2", true)])?;
+            d.config.ownership = Some(v.one_of(&[
+                ("0", Ownership::Inode),
+                ("1", Ownership::Privileged),
+                ("2", Ownership::User),
+            ])?);
             Ok(())
         },
     ),
