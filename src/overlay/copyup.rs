@@ -353,10 +353,15 @@ impl Engine {
                 return Err(e);
             }
         };
+        // a directory that gets its node only now takes the references along from the lower
+        let known: Vec<bool> = names
+            .iter()
+            .map(|(d, _)| self.nodes.get(*d).is_some())
+            .collect();
         let placed = self.publish_names(upper, &names, staged);
         if attr.nlink > 1 {
-            for (dir, _) in &names {
-                self.lower.forget(*dir, 1);
+            for ((dir, _), known) in names.iter().zip(known) {
+                self.give_back(*dir, known);
             }
         }
         placed
