@@ -55,7 +55,7 @@ pub const LAYERS: &[Opt] = &[
     honoured(
         "metacopy",
         "=on|off",
-        "`on`, the default: a change of mode, owner or times copies no data",
+        "`on`, the default: a change of mode, owner or times copies no data, where marks go to `trusted.overlay.*`",
         |d, v| {
             d.writing.metacopy = v.switch()?;
             Ok(())
@@ -86,10 +86,10 @@ pub const LAYERS: &[Opt] = &[
     honoured(
         "nfs_export",
         "=off",
-        "`on` is refused: export over NFS needs the index",
+        "`on` is refused: it is about overlayfs's index, which is not kept",
         |_, v| match v.switch()? {
             false => Ok(()),
-            true => Err("the mount cannot be exported over NFS".into()),
+            true => Err("it is about overlayfs's index, which is not kept".into()),
         },
     ),
     honoured(
@@ -197,10 +197,11 @@ pub const SHOWN: &[Opt] = &[
             Ok(())
         },
     ),
-    honoured("ino32_t", "", "inode numbers are cut to 32 bits", |d, v| {
-        d.config.ino32 = v.switch()?;
-        Ok(())
-    }),
+    refused(
+        "ino32_t",
+        "",
+        "inode numbers cannot be cut to 32 bits; those of layers on one file system are its own",
+    ),
     honoured(
         "xino",
         "=on|auto|off",
