@@ -8,6 +8,7 @@
 pub mod copy;
 pub mod dir;
 pub mod loc;
+pub mod process;
 pub mod xattr;
 
 pub use loc::Loc;
