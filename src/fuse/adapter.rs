@@ -1,13 +1,17 @@
 //! What the adapter holds, and what several of its answers share.
 
-use super::convert::file_attr;
+use super::convert::{file_attr, file_type, no_entry};
 use super::init::Agreed;
 use super::opens::{Answer, Opens, Way};
 use super::options::{Io, MountOptions};
 use crate::overlay::Engine;
 use crate::vfs::{Attr, Error, NodeId, Result};
-use fuser::{FileHandle, FopenFlags, Generation, INodeNo, ReplyEntry, ReplyXattr};
+use fuser::{
+    FileHandle, FopenFlags, Generation, INodeNo, ReplyDirectoryPlus, ReplyEntry, ReplyXattr,
+};
 use nix::errno::Errno;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -85,6 +89,47 @@ impl Adapter {
             Answer::Go(way) => Ok(way),
             Answer::Again => Err(Error::new(Errno::ESTALE)),
         }
+    }
+
+    /// Fills a listing with entries and their attributes, each of which counts a lookup.
+    pub(super) fn list_plus(
+        &self,
+        ino: INodeNo,
+        offset: u64,
+        reply: &mut ReplyDirectoryPlus,
+    ) -> Result<()> {
+        let mut taken = Vec::new();
+        let read = self
+            .engine
+            .readdir(self.file(ino), offset, true, &mut |entry| {
+                let attr = entry.attr.as_ref().map_or_else(
+                    || {
+                        let mut dot = no_entry();
+                        dot.kind = file_type(entry.kind);
+                        dot
+                    },
+                    file_attr,
+                );
+                let full = reply.add(
+                    INodeNo(entry.ino.0),
+                    entry.cookie,
+                    OsStr::from_bytes(entry.name),
+                    &self.ttl(),
+                    &attr,
+                    FIRST_GENERATION,
+                );
+                if !full && entry.attr.is_some() {
+                    taken.push(entry.ino);
+                }
+                !full
+            });
+        if read.is_err() {
+            // none of the entries reaches the kernel
+            for ino in taken {
+                self.engine.forget(ino, 1);
+            }
+        }
+        read
     }
 
     pub(super) fn passthrough(&self) -> bool {

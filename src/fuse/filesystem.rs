@@ -356,37 +356,7 @@ impl fuser::Filesystem for Adapter {
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
-        let mut taken = Vec::new();
-        let read = self
-            .engine
-            .readdir(self.file(ino), offset, true, &mut |entry| {
-                let attr = entry.attr.as_ref().map_or_else(
-                    || {
-                        let mut dot = no_entry();
-                        dot.kind = file_type(entry.kind);
-                        dot
-                    },
-                    file_attr,
-                );
-                let full = reply.add(
-                    INodeNo(entry.ino.0),
-                    entry.cookie,
-                    OsStr::from_bytes(entry.name),
-                    &self.ttl(),
-                    &attr,
-                    FIRST_GENERATION,
-                );
-                if !full && entry.attr.is_some() {
-                    taken.push(entry.ino);
-                }
-                !full
-            });
-        if read.is_err() {
-            // none of the entries reaches the kernel
-            for ino in taken {
-                self.engine.forget(ino, 1);
-            }
-        }
+        let read = self.list_plus(ino, offset, &mut reply);
         answer("readdirplus", reply, read, |r, ()| r.ok());
     }
 

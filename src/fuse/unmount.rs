@@ -32,7 +32,7 @@ pub fn unmount(mountpoint: &Path, lazy: bool) -> Result<()> {
 /// An unmount of the wrong thing is not to be undone.
 fn refuse_others(path: &Path, lazy: bool) -> Result<()> {
     match rustix::fs::statfs(path) {
-        Ok(st) if st.f_type as i64 == FUSE_SUPER_MAGIC => Ok(()),
+        Ok(st) if st.f_type == FUSE_SUPER_MAGIC => Ok(()),
         Ok(_) => Err(Error::because(
             Errno::EINVAL,
             format!("{} is not a FUSE mount", path.display()),

@@ -129,6 +129,7 @@ impl Engine {
             ),
         };
         engine.open_root()?;
+        engine.finish_intents()?;
         Ok(engine)
     }
 
