@@ -5,8 +5,10 @@
 //! attributes of a name in a directory, a listing, a copy that keeps holes, a path opened
 //! beneath a directory without following a link.
 
+pub mod cachestat;
 pub mod copy;
 pub mod dir;
+pub mod interrupt;
 pub mod loc;
 pub mod ownership;
 pub mod process;
