@@ -10,7 +10,7 @@ use super::links::{self, LinkMap};
 use super::listing::{Listing, ListingEntry};
 use super::merge::{Part, Stack};
 use super::table::{DirNode, Node, Table};
-use crate::sys::{Loc, loc, xattr};
+use crate::sys::{Loc, Ownership, loc, xattr};
 use crate::vfs::cookie::CookieKey;
 use crate::vfs::error::Context;
 use crate::vfs::whiteout::{NAME_MAX, is_private_xattr};
@@ -49,7 +49,12 @@ pub struct DirsLower {
 
 impl DirsLower {
     /// Opens the layers, topmost first.
-    pub fn open(paths: &[PathBuf], space: Arc<InoSpace>, key: CookieKey) -> Result<DirsLower> {
+    pub fn open(
+        paths: &[PathBuf],
+        space: Arc<InoSpace>,
+        key: CookieKey,
+        ownership: Ownership,
+    ) -> Result<DirsLower> {
         if paths.len() > MAX_LAYERS {
             return Err(Error::because(
                 Errno::E2BIG,
@@ -69,7 +74,7 @@ impl DirsLower {
             space.node(st.st_dev, st.st_ino);
             (st.st_ino, paths.len()).hash(&mut hasher);
         }
-        let stack = Stack { layers };
+        let stack = Stack { layers, ownership };
         let root = Arc::new(DirNode {
             id: NodeId::ROOT,
             place: None,
@@ -175,7 +180,7 @@ impl DirsLower {
 
     fn dir_attr(&self, dir: &DirNode) -> Result<Attr> {
         let fd = self.part_fd(dir, &dir.parts[0])?;
-        let mut attr = loc::attr_of(&Loc::Fd(fd.as_fd()).stat()?, dir.id)?;
+        let mut attr = loc::attr_of(&self.stack.ownership.stat(Loc::Fd(fd.as_fd()))?, dir.id)?;
         if dir.parts.len() > 1 {
             attr.nlink = 2 + self.listing(dir)?.subdirs();
         }
@@ -233,7 +238,7 @@ impl DirsLower {
         }
         let (_, part) = Self::part(parent, entry.layer)?;
         let fd = self.part_fd(parent, part)?;
-        let st = Loc::At(fd.as_fd(), name).stat()?;
+        let st = self.stack.ownership.stat(Loc::At(fd.as_fd(), name))?;
         let id = if st.st_nlink > 1 {
             self.space.linked(usize::from(entry.layer), st.st_ino)
         } else {
@@ -286,7 +291,7 @@ impl Lower for DirsLower {
         match self.node(id)? {
             Node::Dir(dir) => self.dir_attr(&dir),
             Node::File(dir, at) => self.with_file(&dir, at, |l, part, _| {
-                let st = l.stat()?;
+                let st = self.stack.ownership.stat(l)?;
                 let mut attr = loc::attr_of(&st, id)?;
                 self.count_names(&mut attr, dir.parts[part].layer, st.st_ino)?;
                 Ok(attr)
