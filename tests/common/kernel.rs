@@ -29,8 +29,15 @@ impl Mounted {
     /// Unmounts; it is an error if somebody still uses it.
     pub fn unmount(mut self) {
         self.done = true;
-        umount2(&self.at, MntFlags::empty())
-            .unwrap_or_else(|e| panic!("umount {:?}: {e}", self.at));
+        for _ in 0..200 {
+            match umount2(&self.at, MntFlags::empty()) {
+                // a process that another test's thread is just starting has our fds until it execs
+                Err(nix::errno::Errno::EBUSY) => std::thread::sleep(Duration::from_millis(10)),
+                other => return other.unwrap_or_else(|e| panic!("umount {:?}: {e}", self.at)),
+            }
+        }
+        self.done = false;
+        panic!("umount {:?}: in use", self.at);
     }
 }
 
