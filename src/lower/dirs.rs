@@ -10,7 +10,7 @@ use super::links::{self, LinkMap};
 use super::listing::{Listing, ListingEntry};
 use super::merge::{Part, Stack};
 use super::table::{DirNode, Node, Table};
-use crate::sys::{Loc, loc, xattr};
+use crate::sys::{Loc, Ownership, loc, xattr};
 use crate::vfs::cookie::CookieKey;
 use crate::vfs::error::Context;
 use crate::vfs::whiteout::{NAME_MAX, is_private_xattr};
@@ -19,6 +19,7 @@ use lru::LruCache;
 use nix::errno::Errno;
 use parking_lot::Mutex;
 use rustix::fs::OFlags;
+use std::collections::HashMap;
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::num::NonZeroUsize;
@@ -41,12 +42,19 @@ pub struct DirsLower {
     key: CookieKey,
     open: Mutex<LruCache<(NodeId, u16), Arc<OwnedFd>>>,
     links: Vec<OnceLock<LinkMap>>,
+    /// How many names of a file with several show.
+    shown: Mutex<HashMap<NodeId, u32>>,
     fingerprint: u64,
 }
 
 impl DirsLower {
     /// Opens the layers, topmost first.
-    pub fn open(paths: &[PathBuf], space: Arc<InoSpace>, key: CookieKey) -> Result<DirsLower> {
+    pub fn open(
+        paths: &[PathBuf],
+        space: Arc<InoSpace>,
+        key: CookieKey,
+        ownership: Ownership,
+    ) -> Result<DirsLower> {
         if paths.len() > MAX_LAYERS {
             return Err(Error::because(
                 Errno::E2BIG,
@@ -66,7 +74,7 @@ impl DirsLower {
             space.node(st.st_dev, st.st_ino);
             (st.st_ino, paths.len()).hash(&mut hasher);
         }
-        let stack = Stack { layers };
+        let stack = Stack { layers, ownership };
         let root = Arc::new(DirNode {
             id: NodeId::ROOT,
             place: None,
@@ -75,6 +83,7 @@ impl DirsLower {
         });
         Ok(DirsLower {
             links: stack.layers.iter().map(|_| OnceLock::new()).collect(),
+            shown: Mutex::default(),
             stack,
             root,
             table: Table::default(),
@@ -171,7 +180,7 @@ impl DirsLower {
 
     fn dir_attr(&self, dir: &DirNode) -> Result<Attr> {
         let fd = self.part_fd(dir, &dir.parts[0])?;
-        let mut attr = loc::attr_of(&Loc::Fd(fd.as_fd()).stat()?, dir.id)?;
+        let mut attr = loc::attr_of(&self.stack.ownership.stat(Loc::Fd(fd.as_fd()))?, dir.id)?;
         if dir.parts.len() > 1 {
             attr.nlink = 2 + self.listing(dir)?.subdirs();
         }
@@ -229,16 +238,42 @@ impl DirsLower {
         }
         let (_, part) = Self::part(parent, entry.layer)?;
         let fd = self.part_fd(parent, part)?;
-        let st = Loc::At(fd.as_fd(), name).stat()?;
+        let st = self.stack.ownership.stat(Loc::At(fd.as_fd(), name))?;
         let id = if st.st_nlink > 1 {
             self.space.linked(usize::from(entry.layer), st.st_ino)
         } else {
             self.space.node(st.st_dev, st.st_ino)
         };
-        let attr = loc::attr_of(&st, id)?;
+        let mut attr = loc::attr_of(&st, id)?;
+        self.count_names(&mut attr, entry.layer, st.st_ino)?;
         self.table
             .count(id, || Node::File(parent.clone(), at as u32));
         Ok(Some(attr))
+    }
+
+    /// Makes the link count that of the names which show: a layer above may hide some.
+    fn count_names(&self, attr: &mut Attr, layer: u16, ino: u64) -> Result<()> {
+        if attr.nlink < 2 || layer == 0 {
+            return Ok(());
+        }
+        if let Some(n) = self.shown.lock().get(&attr.ino) {
+            attr.nlink = *n;
+            return Ok(());
+        }
+        let mut shown = 0;
+        let none = Vec::new();
+        for (path, name) in self.link_map(layer)?.get(&ino).unwrap_or(&none) {
+            let Some(dir) = super::resolve_dir(self, NodeId::ROOT, path)? else {
+                continue;
+            };
+            let listing = self.dir(dir).and_then(|d| self.listing(&d));
+            self.forget(dir, 1);
+            shown += u32::from(listing?.find(name).is_some_and(|(_, e)| e.layer == layer));
+        }
+        // a name that is in use shows; names outside the layer cannot be seen from here
+        attr.nlink = shown.max(1);
+        self.shown.lock().insert(attr.ino, attr.nlink);
+        Ok(())
     }
 
     fn link_map(&self, layer: u16) -> Result<&LinkMap> {
@@ -255,7 +290,12 @@ impl Lower for DirsLower {
     fn attr(&self, id: NodeId) -> Result<Attr> {
         match self.node(id)? {
             Node::Dir(dir) => self.dir_attr(&dir),
-            Node::File(dir, at) => self.with_file(&dir, at, |l, _, _| loc::attr_of(&l.stat()?, id)),
+            Node::File(dir, at) => self.with_file(&dir, at, |l, part, _| {
+                let st = self.stack.ownership.stat(l)?;
+                let mut attr = loc::attr_of(&st, id)?;
+                self.count_names(&mut attr, dir.parts[part].layer, st.st_ino)?;
+                Ok(attr)
+            }),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::layer::{self, DirMarks, Layer, LayerEntry};
 use super::listing::{Listing, RawListing};
-use crate::sys::{Loc, dir, loc};
+use crate::sys::{Loc, Ownership, dir, loc};
 use crate::vfs::cookie::CookieKey;
 use crate::vfs::error::Context;
 use crate::vfs::whiteout::{AufsName, Redirect, aufs_name};
@@ -31,6 +31,8 @@ const MAX_REDIRECTS: usize = 512;
 pub struct Stack {
     /// The layers.
     pub layers: Vec<Layer>,
+    /// Where types and owners are kept in them.
+    pub ownership: Ownership,
 }
 
 impl Stack {
@@ -187,7 +189,10 @@ impl Stack {
 
     /// Reads the directory made of `parts`.
     pub fn list(&self, parts: &[Part], key: &CookieKey) -> Result<Listing> {
-        let mut merge = Merge::default();
+        let mut merge = Merge {
+            ownership: self.ownership,
+            ..Merge::default()
+        };
         for part in parts {
             let dir = self.open(part)?;
             merge.add(part, &dir).context(|| self.say(part))?;
@@ -204,6 +209,7 @@ impl Stack {
 /// The state of a merge: the topmost layer first.
 #[derive(Default)]
 struct Merge {
+    ownership: Ownership,
     entries: Vec<(Box<[u8]>, Kind, Vec<u16>)>,
     /// Where a name is in `entries`, and whether layers below may still take part in it.
     found: HashMap<Box<[u8]>, (usize, bool)>,
@@ -238,6 +244,7 @@ impl Merge {
                 hides.push(entry.name.into());
                 return Ok(());
             }
+            let kind = self.ownership.kind(at, kind)?;
             self.entry(part.layer, entry.name, kind);
             Ok(())
         })?;

@@ -8,7 +8,7 @@
 use super::Engine;
 use super::node::{Node, Place};
 use crate::lower::path_of;
-use crate::sys::{Loc, copy, xattr};
+use crate::sys::{Loc, Owned, copy, xattr};
 use crate::upper::{Over, Staged, Upper};
 use crate::vfs::error::Context;
 use crate::vfs::whiteout::{InoRecord, Redirect};
@@ -165,16 +165,24 @@ impl Engine {
 
     /// Owner, mode, attributes, times: in the order in which none undoes another.
     fn copy_attributes(&self, upper: &Upper, to: Loc<'_>, from: NodeId, attr: &Attr) -> Result<()> {
-        to.chown(Some(attr.uid), Some(attr.gid))?;
-        if attr.kind != Kind::Symlink {
-            to.chmod(attr.perm)?;
-        }
+        let owned = Owned {
+            uid: attr.uid,
+            gid: attr.gid,
+            perm: attr.perm,
+            kind: attr.kind,
+            rdev: attr.rdev,
+        };
+        self.ownership.set(to, &owned)?;
         let list = self.lower.list_xattr(from)?;
         for name in xattr::names(&list) {
             let Some(value) = self.lower.get_xattr(from, name)? else {
                 continue;
             };
-            if let Err(e) = xattr::set(to, name, &value, 0) {
+            let shown = self.ownership.xattr_shown(name.to_vec());
+            let Some(disk) = shown.and_then(|name| self.ownership.xattr_on_disk(name)) else {
+                continue;
+            };
+            if let Err(e) = xattr::set(to, &disk, &value, 0) {
                 let must = name.starts_with(b"system.posix_acl_") || name.starts_with(b"security.");
                 let acl_off = name.starts_with(b"system.posix_acl_") && !upper.config().acl;
                 // as overlayfs: what the upper's file system has no place for is left behind,
@@ -233,7 +241,10 @@ impl Engine {
                 (staged, Some(file))
             }
             Kind::Symlink => (upper.stage(attr.kind, 0, &self.lower.readlink(id)?)?, None),
-            kind => (upper.stage(kind, attr.rdev, b"")?, None),
+            kind => {
+                let on_disk = self.ownership.kind_on_disk(kind);
+                (upper.stage(on_disk, attr.rdev, b"")?, None)
+            }
         };
         match self.fill_staged(upper, &staged, file, id, attr, need, metacopy) {
             Ok(()) => Ok(staged),
@@ -342,10 +353,15 @@ impl Engine {
                 return Err(e);
             }
         };
+        // a directory that gets its node only now takes the references along from the lower
+        let known: Vec<bool> = names
+            .iter()
+            .map(|(d, _)| self.nodes.get(*d).is_some())
+            .collect();
         let placed = self.publish_names(upper, &names, staged);
         if attr.nlink > 1 {
-            for (dir, _) in &names {
-                self.lower.forget(*dir, 1);
+            for ((dir, _), known) in names.iter().zip(known) {
+                self.give_back(*dir, known);
             }
         }
         placed

@@ -224,6 +224,16 @@ impl Engine {
         Ok(())
     }
 
+    /// Gives a reference back that [`crate::lower::Lower::links`] counted on a directory. One that
+    /// got its node only since (it had none: not `known`) took the reference along.
+    pub(super) fn give_back(&self, dir: NodeId, known: bool) {
+        if known {
+            self.lower.forget(dir, 1);
+        } else {
+            self.forget_in_ns(dir, 1);
+        }
+    }
+
     fn finish(&self, upper: &Upper, intent: &Intent) -> Result<()> {
         let Some(Redirect::Absolute(mut path)) = Redirect::parse(&intent.of()?) else {
             return Ok(()); // not ours
@@ -242,10 +252,11 @@ impl Engine {
         let names = self.shown_links(attr.ino);
         self.lower.forget(attr.ino, 1);
         for (dir, name) in names? {
+            let known = self.nodes.get(dir).is_some();
             let linked = self
                 .receiving_dir(dir)
                 .and_then(|(_, fd)| keep_times(&fd, || upper.link_copy(intent, fd.as_fd(), &name)));
-            self.lower.forget(dir, 1);
+            self.give_back(dir, known);
             linked?;
         }
         Ok(())

@@ -5,10 +5,14 @@
 //! attributes of a name in a directory, a listing, a copy that keeps holes, a path opened
 //! beneath a directory without following a link.
 
+pub mod cachestat;
 pub mod copy;
 pub mod dir;
+pub mod interrupt;
 pub mod loc;
+pub mod ownership;
 pub mod process;
 pub mod xattr;
 
 pub use loc::Loc;
+pub use ownership::{Owned, Ownership};

@@ -1,0 +1,169 @@
+//! Caches in the state that a row says: emptied, and looked at, not assumed.
+//!
+//! Whether a name is in the kernel's dentry cache can be asked without changing it: openat2(2)
+//! with `RESOLVE_CACHED` gives EAGAIN where a lookup would have to reach the file system.
+
+use super::failure::{Failure, Result, Step};
+use super::manifest;
+use crate::sys::cachestat;
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+use std::ffi::CString;
+use std::fs::{self, File};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+/// Tries to empty the caches at most; a dentry just used survives the first.
+const TRIES: usize = 8;
+
+/// Names that are asked about, of all that an operation uses.
+pub const PROBES: usize = 64;
+
+/// A tree, and names in it that are to be cold.
+pub struct Probe<'a> {
+    /// The root of the tree.
+    pub root: OwnedFd,
+    /// Paths from there.
+    pub names: &'a [CString],
+}
+
+/// True if the lookup of `name` would be answered by the dentry cache, be it with "no such file".
+pub fn is_cached(root: BorrowedFd<'_>, name: &CString) -> Result<bool> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match rustix::fs::openat2(root, name, flags, Mode::empty(), ResolveFlags::CACHED) {
+        Ok(_) | Err(Errno::NOENT) => Ok(true),
+        Err(Errno::AGAIN) => Ok(false),
+        Err(e) => Err(e).step(format_args!("ask for {name:?} in the dentry cache")),
+    }
+}
+
+/// How many of the probe's names are cached.
+pub fn count_cached(probe: &Probe<'_>) -> Result<usize> {
+    let mut n = 0;
+    for name in probe.names {
+        n += usize::from(is_cached(probe.root.as_fd(), name)?);
+    }
+    Ok(n)
+}
+
+/// Empties the dentry and inode caches of the machine (not its page cache) and makes sure of it.
+pub fn drop_names(probes: &[Probe<'_>]) -> Result<()> {
+    let mut warm = 0;
+    for _ in 0..TRIES {
+        fs::write("/proc/sys/vm/drop_caches", b"2").step("write /proc/sys/vm/drop_caches")?;
+        warm = 0;
+        for probe in probes {
+            warm += count_cached(probe)?;
+        }
+        if warm == 0 {
+            return Ok(());
+        }
+    }
+    let of: usize = probes.iter().map(|p| p.names.len()).sum();
+    Err(Failure::new(format!(
+        "not cold: {warm} of {of} names stay in the dentry cache after {TRIES} drops"
+    )))
+}
+
+/// True if this process may empty the caches.
+pub fn may_drop() -> bool {
+    fs::OpenOptions::new()
+        .write(true)
+        .open("/proc/sys/vm/drop_caches")
+        .is_ok()
+}
+
+/// A probe of names in the directory `root`.
+pub fn probe<'a>(root: &Path, names: &'a [CString]) -> Result<Probe<'a>> {
+    let root = manifest::open(root)?;
+    Ok(Probe { root, names })
+}
+
+/// Which of the names exist in `root`, without following.
+pub fn existing(root: &Path, names: &[CString]) -> Result<Vec<CString>> {
+    let fd = manifest::open(root)?;
+    let there =
+        |n: &&CString| rustix::fs::statat(&fd, n.as_c_str(), AtFlags::SYMLINK_NOFOLLOW).is_ok();
+    Ok(names.iter().filter(there).cloned().collect())
+}
+
+/// Reads a file so that all of it is in the page cache, and makes sure of it.
+pub fn load_pages(path: &Path) -> Result<()> {
+    let mut file = File::open(path).at("open", path)?;
+    std::io::copy(&mut file, &mut std::io::sink()).at("read", path)?;
+    let pages = file.metadata()?.len().div_ceil(page_size());
+    match cachestat::pages(&file) {
+        Ok(cached) if cached < pages => Err(Failure::new(format!(
+            "{}: {cached} of {pages} pages are in the page cache after reading it",
+            path.display()
+        ))),
+        Err(e) if !e.is(nix::errno::Errno::ENOSYS) => Err(e).at("cachestat", path),
+        _ => Ok(()),
+    }
+}
+
+fn page_size() -> u64 {
+    rustix::param::page_size() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::scratch::Scratch;
+
+    /// Dropping caches under another test's feet would change what that one sees.
+    static CACHES: parking_lot::Mutex<()> = parking_lot::Mutex::new(());
+
+    fn names(n: usize) -> Vec<CString> {
+        (0..n)
+            .map(|i| CString::new(format!("d/f{i}")).unwrap())
+            .collect()
+    }
+
+    fn tree(scratch: &Scratch, n: usize) -> std::path::PathBuf {
+        let root = scratch.dir("tree").unwrap();
+        fs::create_dir(root.join("d")).unwrap();
+        for i in 0..n {
+            fs::write(root.join(format!("d/f{i}")), b"x").unwrap();
+        }
+        root
+    }
+
+    #[test]
+    fn the_check_sees_warm_names() {
+        let _one = CACHES.lock();
+        let scratch = Scratch::new(&std::env::temp_dir()).unwrap();
+        let root = tree(&scratch, 10);
+        let mut all = names(10);
+        all.push(c"d/absent".to_owned());
+        assert_eq!(existing(&root, &all).unwrap().len(), 10);
+        // just looked up, so all are cached, the absent one as absent
+        assert_eq!(count_cached(&probe(&root, &all).unwrap()).unwrap(), 11);
+    }
+
+    #[test]
+    fn dropped_names_are_cold_and_lookups_make_them_warm() {
+        let _one = CACHES.lock();
+        assert!(may_drop(), "this test needs root");
+        let scratch = Scratch::new(&std::env::temp_dir()).unwrap();
+        let root = tree(&scratch, 50);
+        let all = names(50);
+        drop_names(&[probe(&root, &all).unwrap()]).unwrap();
+        assert_eq!(count_cached(&probe(&root, &all).unwrap()).unwrap(), 0);
+        existing(&root, &all[..20]).unwrap();
+        assert_eq!(count_cached(&probe(&root, &all).unwrap()).unwrap(), 20);
+    }
+
+    #[test]
+    fn a_name_in_use_fails_the_check() {
+        let _one = CACHES.lock();
+        assert!(may_drop(), "this test needs root");
+        let scratch = Scratch::new(&std::env::temp_dir()).unwrap();
+        let root = tree(&scratch, 3);
+        let held = File::open(root.join("d/f1")).unwrap();
+        let all = names(3);
+        let e = drop_names(&[probe(&root, &all).unwrap()]).unwrap_err();
+        assert!(e.to_string().contains("1 of 3 names"), "{e}");
+        drop(held);
+    }
+}

@@ -1,0 +1,251 @@
+//! The benchmark: layer stacking measured against everything a user would pick instead.
+//!
+//! One tree is cut into stacks of several depths ([`cut`]); every [`peers::Peer`] mounts each, and
+//! every [`ops::Op`] runs on each mount, interleaved and in random order ([`runner`]). A benchmark
+//! is a claim, so:
+//!
+//! * caches are in the state that a row says, looked at ([`cold`]), not assumed;
+//! * all peers do the same work, and what they saw is compared with a plain directory;
+//! * a peer that fails shows its error and no number;
+//! * no number is without its spread, and a difference within the spread is called that ([`stats`]);
+//! * what was made and mounted is gone at the end, also after ctrl-C and after an error.
+
+mod bed;
+pub mod cold;
+pub mod cut;
+pub mod failure;
+mod fixture;
+pub mod json;
+pub mod machine;
+pub mod manifest;
+pub mod ops;
+pub mod peers;
+pub mod results;
+pub mod rng;
+mod runner;
+pub mod scratch;
+pub mod stats;
+pub mod table;
+pub mod transfer;
+pub mod tree;
+mod work;
+
+pub use failure::{Failure, Result};
+
+use bed::Cold;
+use cut::Stack;
+use failure::Step;
+use fixture::Fixtures;
+use machine::Machine;
+use manifest::Manifest;
+use ops::Op;
+use results::{Column, Results};
+use runner::Runner;
+use scratch::Scratch;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use work::Work;
+
+/// What the user wants measured.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Depths of the stacks.
+    pub layers: Vec<usize>,
+    /// Regular files in the generated tree.
+    pub files: usize,
+    /// A real tree to cut instead.
+    pub tree: Option<PathBuf>,
+    /// Names of peers; empty for all that are found.
+    pub peers: Vec<String>,
+    /// Further peers, `NAME=COMMAND`.
+    pub extra_peers: Vec<String>,
+    /// Names of metrics, or beginnings of them; empty for all.
+    pub ops: Vec<String>,
+    /// How often everything is measured.
+    pub rounds: usize,
+    /// The same seed chooses the same tree, layers, files and order.
+    pub seed: u64,
+    /// Size of the large file in bytes.
+    pub large: u64,
+    /// Files looked up to measure memory.
+    pub nodes: usize,
+    /// Seconds after which a peer's mount is aborted.
+    pub limit: u64,
+    /// Where the scratch directory is made.
+    pub scratch: PathBuf,
+    /// The program whose `mount` command is measured as Vellum.
+    pub vellum: PathBuf,
+    /// Show on stderr how far it is.
+    pub progress: bool,
+}
+
+/// What a run gives.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The samples.
+    pub results: Results,
+    /// What they were measured on.
+    pub machine: Machine,
+}
+
+/// Measures. Signals to stop are noticed once [`crate::sys::interrupt::install`] was called.
+pub fn run(options: &Options) -> Result<Report> {
+    let mut selection = peers::select(&options.peers, &options.extra_peers, &options.vellum)?;
+    let cold = match cold::may_drop() {
+        true => Cold::Drop,
+        false => {
+            let why = "cold rows without root: a fresh mount only; what is beneath may be warm";
+            selection.left_out.push(why.into());
+            Cold::Remount
+        }
+    };
+    let mut results = Results {
+        left_out: selection.left_out,
+        peers: selection.peers.iter().map(column).collect(),
+        ..Results::default()
+    };
+    let ops = choose(&options.ops, &mut results)?;
+    let scratch = Scratch::new(&options.scratch)?;
+    let machine = Machine::here(scratch.path());
+    let source = source(options, &scratch)?;
+    let manifest = Manifest::read(&source)?;
+    let work = Work::new(&manifest, options.seed)?;
+    let stacks = stacks(options, &scratch, &source, &manifest, &mut results)?;
+    let before = fingerprints(&stacks)?;
+    let fixtures = Fixtures::new(
+        &scratch,
+        &source,
+        &work.unpack,
+        options.seed,
+        options.large,
+        options.nodes,
+    );
+    let runner = Runner {
+        options,
+        peers: &selection.peers,
+        ops: &ops,
+        stacks: &stacks,
+        source: &source,
+        manifest: &manifest,
+        work: &work,
+        fixtures: &fixtures,
+        scratch: &scratch,
+        cold,
+    };
+    runner.run(&mut results)?;
+    if !results.interrupted {
+        compare(&stacks, &before, &mut results)?;
+    }
+    Ok(Report { results, machine })
+}
+
+fn column(peer: &peers::Peer) -> Column {
+    Column {
+        name: peer.name.clone(),
+        command: peer.command(),
+        version: peer.version.clone(),
+        ours: peer.is_ours(),
+    }
+}
+
+/// The operations that have one of the wanted metrics, with the place of their first metric.
+fn choose(wanted: &[String], results: &mut Results) -> Result<Vec<(usize, &'static dyn Op)>> {
+    let all = ops::all();
+    for want in wanted {
+        let known = |o: &&dyn Op| {
+            o.metrics()
+                .iter()
+                .any(|m| m.name.starts_with(want.as_str()))
+        };
+        if !all.iter().any(|o| known(o)) {
+            let names: Vec<_> = all
+                .iter()
+                .flat_map(|o| o.metrics())
+                .map(|m| m.name)
+                .collect();
+            return Err(Failure::new(format!(
+                "no operation {want:?}; there are {}",
+                names.join(", ")
+            )));
+        }
+    }
+    let mut chosen = Vec::new();
+    for op in all {
+        let hit = |w: &String| op.metrics().iter().any(|m| m.name.starts_with(w.as_str()));
+        if wanted.is_empty() || wanted.iter().any(hit) {
+            chosen.push((results.metrics.len(), op));
+            results.metrics.extend_from_slice(op.metrics());
+        }
+    }
+    Ok(chosen)
+}
+
+/// The merged tree: generated, or copied, so that nothing of the user's is ever touched.
+fn source(options: &Options, scratch: &Scratch) -> Result<PathBuf> {
+    match &options.tree {
+        None => {
+            let dir = scratch.dir("tree")?;
+            tree::generate(&dir, options.files, options.seed)?;
+            Ok(dir)
+        }
+        Some(from) => {
+            let to = scratch.path().join("tree");
+            transfer::tree(from, &Manifest::read(from)?, &to)?;
+            Ok(to)
+        }
+    }
+}
+
+fn stacks(
+    options: &Options,
+    scratch: &Scratch,
+    source: &Path,
+    manifest: &Manifest,
+    results: &mut Results,
+) -> Result<Vec<Stack>> {
+    let mut stacks = Vec::new();
+    for depth in &options.layers {
+        let out = scratch.dir(&format!("stack-of-{depth}"))?;
+        let stack = cut::cut(source, manifest, *depth, options.seed, &out)?;
+        results.stacks.push(format!(
+            "{depth} layers: {} entries, {} shadowed files, {} whiteouts, {} opaque directories",
+            manifest.entries.len(),
+            stack.shadowed,
+            stack.whiteouts,
+            stack.opaque
+        ));
+        stacks.push(stack);
+    }
+    rustix::fs::syncfs(manifest::open(scratch.path())?)?;
+    Ok(stacks)
+}
+
+fn fingerprints(stacks: &[Stack]) -> Result<Vec<u64>> {
+    let of = |layer: &PathBuf| fingerprint(layer);
+    stacks.iter().flat_map(|s| &s.layers).map(of).collect()
+}
+
+/// Says which layers are not what they were.
+fn compare(stacks: &[Stack], before: &[u64], results: &mut Results) -> Result<()> {
+    let layers = stacks.iter().flat_map(|s| &s.layers);
+    for (layer, before) in layers.zip(before) {
+        if fingerprint(layer)? != *before {
+            results.broken_layers.push(layer.display().to_string());
+        }
+    }
+    Ok(())
+}
+
+/// Changes when anything in a layer does: every write to a file moves its ctime.
+pub fn fingerprint(layer: &Path) -> Result<u64> {
+    let manifest = Manifest::read(layer)?;
+    let fd = manifest::open(layer)?;
+    let mut hasher = DefaultHasher::new();
+    for entry in &manifest.entries {
+        let st = rustix::fs::statat(&fd, &*entry.path, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)
+            .at("stat in", layer)?;
+        (&entry.path, st.st_mode, st.st_ino, st.st_nlink, st.st_size).hash(&mut hasher);
+        (st.st_ctime, st.st_ctime_nsec).hash(&mut hasher);
+    }
+    Ok(hasher.finish())
+}

@@ -1,0 +1,215 @@
+//! Which peers there are on this machine, and which of them the user wants.
+
+use super::{How, Launch, Peer};
+use crate::bench::failure::{Failure, Result};
+use std::collections::HashSet;
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The peers of a run, and what was left out, with the reason.
+#[derive(Debug, Default)]
+pub struct Selection {
+    /// In the order of the table.
+    pub peers: Vec<Peer>,
+    /// Sentences.
+    pub left_out: Vec<String>,
+}
+
+/// Finds the peers. `wanted` is empty for all that are found; a name in it takes every peer that
+/// has it, or begins with it and a dash (so `fuse-overlayfs` takes all versions). `extra` are
+/// the user's own as `NAME=COMMAND`. `vellum` is the program to measure.
+pub fn select(wanted: &[String], extra: &[String], vellum: &Path) -> Result<Selection> {
+    let mut all = found(vellum);
+    for definition in extra {
+        all.peers.push(custom(definition)?);
+    }
+    unique_names(&mut all.peers);
+    let auto = wanted.is_empty() || wanted.iter().any(|w| w == "auto");
+    if !auto {
+        for want in wanted {
+            if !all.peers.iter().any(|p| matches(&p.name, want)) {
+                let reasons = all.left_out.join("; ");
+                return Err(Failure::new(format!("no peer {want:?} here. {reasons}")));
+            }
+        }
+        let names: Vec<&str> = extra.iter().filter_map(|e| e.split('=').next()).collect();
+        all.peers.retain(|p| {
+            names.contains(&p.name.as_str()) || wanted.iter().any(|w| matches(&p.name, w))
+        });
+    }
+    match all.peers.is_empty() {
+        true => Err(Failure::new("no peer to measure")),
+        false => Ok(all),
+    }
+}
+
+fn matches(name: &str, want: &str) -> bool {
+    // "vellum" is one peer and "vellum-passthrough" another: a prefix takes versions only
+    let rest = name.strip_prefix(want);
+    rest.is_some_and(|r| {
+        r.is_empty() || (r.starts_with('-') && r[1..].starts_with(|c: char| c.is_ascii_digit()))
+    })
+}
+
+fn found(vellum: &Path) -> Selection {
+    let root = rustix::process::geteuid().is_root();
+    let mut s = Selection::default();
+    let mut add = |name: &str, how, version: String| {
+        s.peers.push(Peer {
+            name: name.into(),
+            how,
+            version,
+        });
+    };
+    add("plain", How::Plain, String::new());
+    if root {
+        add("overlayfs", How::Kernel, kernel_release());
+    }
+    for exe in in_path("fuse-overlayfs") {
+        let text = version(&exe);
+        let name = match number(&text) {
+            Some(n) => format!("fuse-overlayfs-{n}"),
+            None => "fuse-overlayfs".into(),
+        };
+        add(
+            &name,
+            How::Fuse(Launch::Words(vec![exe.display().to_string()])),
+            text,
+        );
+    }
+    let text = version(vellum);
+    for (name, io) in [
+        ("vellum", None),
+        ("vellum-passthrough", Some("passthrough".to_owned())),
+    ] {
+        if io.is_none() || root {
+            let exe = vellum.to_owned();
+            add(name, How::Fuse(Launch::Vellum { exe, io }), text.clone());
+        }
+    }
+    if !root {
+        s.left_out
+            .push("overlayfs and vellum-passthrough: they need root".into());
+    }
+    if in_path("fuse-overlayfs").is_empty() {
+        s.left_out
+            .push("fuse-overlayfs: not in PATH (--peer NAME=COMMAND adds one)".into());
+    }
+    s
+}
+
+fn custom(definition: &str) -> Result<Peer> {
+    let (name, command) = definition
+        .split_once('=')
+        .filter(|(n, c)| !n.is_empty() && !c.trim().is_empty())
+        .ok_or_else(|| Failure::new(format!("--peer {definition:?}: NAME=COMMAND is expected")))?;
+    let words: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
+    let version = version(Path::new(&words[0]));
+    Ok(Peer {
+        name: name.into(),
+        how: How::Fuse(Launch::Words(words)),
+        version,
+    })
+}
+
+/// Two of one name get a number each.
+fn unique_names(peers: &mut [Peer]) {
+    let mut seen = HashSet::new();
+    for peer in peers {
+        let base = peer.name.clone();
+        let mut n = 1;
+        while !seen.insert(peer.name.clone()) {
+            n += 1;
+            peer.name = format!("{base}#{n}");
+        }
+    }
+}
+
+/// Every program of this name in PATH, each once.
+fn in_path(name: &str) -> Vec<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let mut seen = HashSet::new();
+    env::split_paths(&path)
+        .filter_map(|dir| dir.join(name).canonicalize().ok())
+        .filter(|p| p.is_file() && seen.insert(p.clone()))
+        .collect()
+}
+
+/// What a program says of its version: the line with its own name in it, else the first.
+fn version(exe: &Path) -> String {
+    let output = Command::new(exe).arg("--version").output();
+    let text = match output {
+        Ok(o) if !o.stdout.is_empty() => o.stdout,
+        Ok(o) => o.stderr,
+        Err(e) => return format!("unknown ({e})"),
+    };
+    let text = String::from_utf8_lossy(&text);
+    let name = exe.file_name().unwrap_or_default().to_string_lossy();
+    let own = text.lines().find(|l| l.starts_with(&*name));
+    own.or(text.lines().next())
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
+}
+
+/// The version number in a line: its last word that begins with a digit.
+fn number(line: &str) -> Option<&str> {
+    line.split_whitespace()
+        .rev()
+        .find(|w| w.starts_with(|c: char| c.is_ascii_digit()))
+}
+
+/// Release of the running kernel.
+pub fn kernel_release() -> String {
+    rustix::system::uname()
+        .release()
+        .to_string_lossy()
+        .into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_take_versions_but_not_other_peers() {
+        assert!(matches("fuse-overlayfs-1.10", "fuse-overlayfs"));
+        assert!(matches("vellum", "vellum"));
+        assert!(!matches("vellum-passthrough", "vellum"));
+        assert!(!matches("overlayfs", "over"));
+    }
+
+    #[test]
+    fn a_peer_of_ones_own() {
+        let p = custom("fast=/bin/true -o a=b").unwrap();
+        assert_eq!(p.name, "fast");
+        let How::Fuse(Launch::Words(w)) = p.how else {
+            panic!("{p:?}")
+        };
+        assert_eq!(w, ["/bin/true", "-o", "a=b"]);
+        assert!(custom("noname").is_err());
+        assert!(custom("x= ").is_err());
+    }
+
+    #[test]
+    fn same_names_are_told_apart() {
+        let p = custom("a=/bin/true").unwrap();
+        let mut peers = vec![p.clone(), p.clone(), p];
+        unique_names(&mut peers);
+        let names: Vec<_> = peers.iter().map(|p| p.name.as_str()).collect();
+        assert_eq!(names, ["a", "a#2", "a#3"]);
+    }
+
+    #[test]
+    fn unknown_peers_are_refused() {
+        let e = select(&["nobody".into()], &[], Path::new("/bin/true")).unwrap_err();
+        assert!(e.to_string().contains("nobody"), "{e}");
+    }
+
+    #[test]
+    fn version_numbers() {
+        assert_eq!(number("fuse-overlayfs: version 1.10"), Some("1.10"));
+        assert_eq!(number("nothing"), None);
+    }
+}

@@ -1,0 +1,99 @@
+//! A peer: one way to see a stack of layers as one tree, to be measured beside the others.
+
+mod daemon;
+mod find;
+mod kernel;
+mod launch;
+mod mounted;
+
+pub use find::{Selection, kernel_release, select};
+pub use launch::Launch;
+pub use mounted::Mounted;
+
+use super::failure::Result;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How a peer shows the tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum How {
+    /// The merged tree itself, a plain directory: the floor that nobody can be expected to beat.
+    Plain,
+    /// Overlayfs of the kernel.
+    Kernel,
+    /// A program that mounts a FUSE file system.
+    Fuse(Launch),
+}
+
+/// One peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its column in the table.
+    pub name: String,
+    /// How it shows the tree.
+    pub how: How,
+    /// What it says of its version.
+    pub version: String,
+}
+
+/// The directories of one mount.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// The read-only layers, topmost first.
+    pub layers: Vec<PathBuf>,
+    /// Takes the changes.
+    pub upper: PathBuf,
+    /// The work directory beside it.
+    pub work: PathBuf,
+    /// Where the merged tree is to be seen.
+    pub mnt: PathBuf,
+    /// What the peer's program writes.
+    pub log: PathBuf,
+}
+
+impl Peer {
+    /// True for a peer of this project.
+    pub fn is_ours(&self) -> bool {
+        matches!(&self.how, How::Fuse(Launch::Vellum { .. }))
+    }
+
+    /// True if a process serves the mount.
+    pub fn is_fuse(&self) -> bool {
+        matches!(self.how, How::Fuse(_))
+    }
+
+    /// Mounts; it returns when the tree can be used. A mount that lasts longer than `limit` is
+    /// aborted, so that a peer that hangs fails, and does not hang the run.
+    pub fn mount(&self, places: &Places, limit: Duration) -> Result<Mounted> {
+        match &self.how {
+            How::Plain => Ok(Mounted::plain(&places.mnt)),
+            How::Kernel => kernel::mount(places),
+            How::Fuse(launch) => launch::mount(launch, places, limit),
+        }
+    }
+
+    /// How it is called, for the results.
+    pub fn command(&self) -> String {
+        let places = Places {
+            layers: vec!["A".into(), "B".into()],
+            upper: "U".into(),
+            work: "W".into(),
+            mnt: "MNT".into(),
+            log: PathBuf::new(),
+        };
+        match &self.how {
+            How::Plain => "the merged tree as a plain directory".into(),
+            How::Kernel => "overlay: lowerdir+=A, lowerdir+=B, upperdir=U, workdir=W".into(),
+            How::Fuse(launch) => {
+                let words = launch.words(&places);
+                let words: Vec<_> = words.iter().map(|w| w.to_string_lossy()).collect();
+                words.join(" ")
+            }
+        }
+    }
+}
+
+/// The device number of what is at `path`; a mountpoint's differs from its parent's.
+fn device(path: &Path) -> Result<u64> {
+    Ok(rustix::fs::stat(path)?.st_dev)
+}
