@@ -9,12 +9,8 @@
 //!
 //! | module | what it is |
 //! |---|---|
-<<<<<<< HEAD
 //! | [`cli`] | one file per command |
-=======
-//! | `cli` | one file per command |
 //! | [`bench`] | layer stacking measured against what a user would pick instead |
->>>>>>> bench
 //! | [`fuse`] | the adapter: decode, one engine call, reply; mounting; session life cycle |
 //! | [`overlay`] | the engine: one upper over one lower, every VFS operation, no FUSE type in sight |
 //! | [`upper`] | the writable layer on disk: whiteouts, opaque marks, redirects, staging, recovery |
@@ -22,11 +18,8 @@
 //! | [`sys`] | the only unsafe code: thin, fd-relative system calls |
 //! | [`vfs`] | vocabulary with no I/O: node ids, attributes, names, errors |
 
-<<<<<<< HEAD
-pub mod cli;
-=======
 pub mod bench;
->>>>>>> bench
+pub mod cli;
 pub mod fuse;
 pub mod lower;
 pub mod overlay;

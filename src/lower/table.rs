@@ -103,9 +103,7 @@ impl Table {
 
     /// Counts a child of a directory; returns the directory if it was not known.
     fn add_child(&self, dir: Arc<DirNode>) -> Option<Node> {
-        if dir.place.is_none() {
-            return None; // the root is not in the table
-        }
+        dir.place.as_ref()?; // the root is not in the table
         let mut shard = self.shard(dir.id).lock();
         let mut new = None;
         let slot = shard.entry(dir.id).or_insert_with(|| {
