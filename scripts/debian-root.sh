@@ -34,7 +34,8 @@ make_base() {
     debootstrap --variant=minbase "$(release)" "$1" "$url" >"$DEBIAN/debootstrap.log" 2>&1 \
         || { tail -20 "$DEBIAN/debootstrap.log" >&2; die "debootstrap failed"; }
     # apt's sandbox user cannot reach a cache below a private home; nothing here is secret from it
-    printf 'APT::Sandbox::User "root";\nAPT::Install-Recommends "false";\n' >"$1/etc/apt/apt.conf.d/90vellum"
+    printf 'APT::Sandbox::User "root";\nAPT::Install-Recommends "false";\n%s\n' \
+        'DPkg::Use-Pty "false";' >"$1/etc/apt/apt.conf.d/90vellum"
     printf '#!/bin/sh\nexit 101\n' >"$1/usr/sbin/policy-rc.d" # no daemon is started by its package
     chmod 755 "$1/usr/sbin/policy-rc.d"
     rm -rf "$1/var/cache/apt/archives/"*.deb

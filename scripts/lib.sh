@@ -19,10 +19,11 @@ need_root() {
     exec sudo PATH="$PATH" CARGO_TARGET_DIR="$TARGET" VELLUM_CACHE="$CACHE" "$0" "$@"
 }
 
-# A text from a whole tree: names, types, modes, owners, times, data, extended attributes.
-# Access times are left out: reading moves them.
+# A number from a whole tree: names, types, modes, owners, times, data, extended attributes.
+# Access times are left out: reading moves them. So are the names of tar's own headers, which hold
+# its process id.
 tree_digest() {
-    tar --sort=name --numeric-owner --xattrs --xattrs-include='*' --acls --sparse \
-        --format=pax --pax-option=delete=atime,delete=ctime -C "$1" -cf - . 2>/dev/null \
-        | sha256sum | cut -d' ' -f1
+    tar --sort=name --numeric-owner --xattrs --xattrs-include='*' --acls --format=pax \
+        --pax-option=delete=atime,delete=ctime,exthdr.name=%d/PaxHeaders/%f \
+        -C "$1" -cf - . 2>/dev/null | sha256sum | cut -d' ' -f1
 }

@@ -234,8 +234,8 @@ pub fn kill(signal: &str, pid: i32) {
 /// A text of a whole tree: what tar sees, with owners, times, extended attributes and data.
 pub fn digest(dir: &Path) -> String {
     sh(
-        "tar --sort=name --numeric-owner --xattrs --xattrs-include='*' --acls --sparse --format=pax \
-             --pax-option=delete=atime,delete=ctime -C \"$1\" -cf - . 2>/dev/null | sha256sum",
+        "tar --sort=name --numeric-owner --xattrs --xattrs-include='*' --acls --format=pax \
+             --pax-option=delete=atime,delete=ctime,exthdr.name=%d/PaxHeaders/%f -C \"$1\" -cf - . 2>/dev/null | sha256sum",
         &[dir.as_os_str()],
     )
 }
