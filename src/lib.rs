@@ -9,7 +9,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | `cli` | one file per command |
+//! | [`cli`] | one file per command |
 //! | [`bench`] | layer stacking measured against what a user would pick instead |
 //! | [`fuse`] | the adapter: decode, one engine call, reply; mounting; session life cycle |
 //! | [`overlay`] | the engine: one upper over one lower, every VFS operation, no FUSE type in sight |
@@ -19,6 +19,7 @@
 //! | [`vfs`] | vocabulary with no I/O: node ids, attributes, names, errors |
 
 pub mod bench;
+pub mod cli;
 pub mod fuse;
 pub mod lower;
 pub mod overlay;

@@ -1,6 +1,5 @@
-//! The command line; its commands come with the adapter.
+//! The program: parse, run, exit code. All of it is in [`vellum::cli`].
 
 fn main() -> std::process::ExitCode {
-    eprintln!("vellum: no commands yet");
-    std::process::ExitCode::FAILURE
+    vellum::cli::main(std::env::args_os())
 }

@@ -1,33 +1,17 @@
 //! The adapter between the engine and the kernel: decode, one engine call, reply; mounting, and
 //! the life of the process that serves a mount.
 
+mod adapter;
+mod convert;
+mod filesystem;
+mod init;
+mod mount;
+mod opens;
 mod options;
+mod reply;
+mod serve;
+mod unmount;
 
 pub use options::{Allow, FOREVER, Io, MountOptions};
-
-use crate::overlay::Config;
-use crate::vfs::{Error, Result};
-use nix::errno::Errno;
-use std::path::Path;
-
-/// Stacks the layers, mounts them on `mountpoint` and serves the mount.
-///
-/// With `foreground` it returns when the mount is gone. Otherwise it returns when the mount is
-/// ready, and a process of its own, without the caller's stdio, serves it. It must be called
-/// before the process starts a thread.
-pub fn run(
-    config: &Config,
-    options: &MountOptions,
-    mountpoint: &Path,
-    foreground: bool,
-) -> Result<()> {
-    let (_, _, _, _) = (config, options, mountpoint, foreground);
-    Err(Error::new(Errno::ENOSYS))
-}
-
-/// Unmounts `mountpoint`, which must be a mount of this program. `lazy`: at once, even if files
-/// are in use; they stay usable until closed.
-pub fn unmount(mountpoint: &Path, lazy: bool) -> Result<()> {
-    let (_, _) = (mountpoint, lazy);
-    Err(Error::new(Errno::ENOSYS))
-}
+pub use serve::run;
+pub use unmount::unmount;

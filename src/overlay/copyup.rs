@@ -363,23 +363,10 @@ impl Engine {
             upper.discard(staged);
             return Ok(Place::Held(Arc::new(held?)));
         };
-        let prepare = |dir: NodeId| -> Result<(Arc<Node>, Arc<OwnedFd>)> {
-            let parent = self.dir_upper(dir)?;
-            let fd = self.dir_fd(&parent)?;
-            self.make_impure(&parent)?;
-            Ok((parent, fd))
-        };
-        let all = (|| {
-            for (dir, name) in others {
-                let (parent, fd) = prepare(*dir)?;
-                keep_times(&fd, || {
-                    upper.publish_link(&staged, fd.as_fd(), name, Over::Nothing)
-                })?;
-                parent.changed(0);
-            }
-            prepare(*first_dir)
-        })();
-        let (parent, fd) = match all {
+        if !others.is_empty() {
+            return self.publish_links(upper, names, staged);
+        }
+        let (parent, fd) = match self.receiving_dir(*first_dir) {
             Ok(found) => found,
             Err(e) => {
                 upper.discard(staged);
@@ -391,6 +378,14 @@ impl Engine {
         })?;
         parent.changed(0);
         Ok(Place::Upper(parent, first.clone()))
+    }
+
+    /// The upper part of a lower directory, ready to take a copy.
+    pub(super) fn receiving_dir(&self, dir: NodeId) -> Result<(Arc<Node>, Arc<OwnedFd>)> {
+        let parent = self.dir_upper(dir)?;
+        let fd = self.dir_fd(&parent)?;
+        self.make_impure(&parent)?;
+        Ok((parent, fd))
     }
 
     /// Says that a directory may have children with numbers of lower files.

@@ -12,6 +12,15 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
+/// Where a file's data is.
+#[derive(Clone, Debug)]
+pub struct Backing {
+    /// The open file beneath.
+    pub file: Arc<File>,
+    /// It is the upper's; else it is open for reading only.
+    pub upper: bool,
+}
+
 impl Engine {
     /// Reads at `offset`; short only at the end of the file.
     pub fn read(&self, id: NodeId, offset: u64, buf: &mut [u8]) -> Result<usize> {
@@ -122,30 +131,42 @@ impl Engine {
 
     /// The file that holds the data now: `O_RDONLY` of a lower file, or one of the upper; with
     /// `write`, copied up and `O_RDWR`.
-    pub fn backing(&self, id: NodeId, write: bool) -> Result<Arc<File>> {
+    pub fn backing(&self, id: NodeId, write: bool) -> Result<Backing> {
         if !write {
-            return self.file_to_read(id);
+            return self.backing_to_read(id);
         }
         let node = self.copy_up(id, Need::ALL)?;
         let _ns = self.ns.read();
-        self.upper_file(&node)
+        let file = self.upper_file(&node)?;
+        Ok(Backing { file, upper: true })
     }
 
     fn file_to_read(&self, id: NodeId) -> Result<Arc<File>> {
+        self.backing_to_read(id).map(|backing| backing.file)
+    }
+
+    fn backing_to_read(&self, id: NodeId) -> Result<Backing> {
         let _ns = self.ns.read();
+        let below = |file| Backing { file, upper: false };
         let Some(node) = self.nodes.get(id) else {
-            return self.files.lower(id, || self.lower.open(id));
+            return self.files.lower(id, || self.lower.open(id)).map(below);
         };
-        let (below, lower) = {
+        let (in_lower, lower) = {
             let state = node.state.lock();
-            let below =
+            let in_lower =
                 state.metacopy || matches!(state.place, Place::Lower | Place::LowerUnlinked);
-            (below, state.lower)
+            (in_lower, state.lower)
         };
-        match (below, lower) {
-            (true, Some(lower)) => self.files.lower(lower, || self.lower.open(lower)),
+        match (in_lower, lower) {
+            (true, Some(lower)) => self
+                .files
+                .lower(lower, || self.lower.open(lower))
+                .map(below),
             (true, None) => Err(Error::new(Errno::ESTALE)),
-            (false, _) => self.upper_file(&node),
+            (false, _) => Ok(Backing {
+                file: self.upper_file(&node)?,
+                upper: true,
+            }),
         }
     }
 

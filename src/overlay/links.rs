@@ -6,10 +6,15 @@
 //! and marks the root of the upper so that the next mount counts them again.
 
 use super::Engine;
+use super::copyup::keep_times;
+use super::lookup::Child;
 use super::node::{Node, Place};
+use crate::lower::{path_of, resolve_dir};
 use crate::sys::Loc;
-use crate::upper::UpperEntry;
-use crate::vfs::{Kind, NodeId, Result};
+use crate::upper::{Intent, Staged, Upper, UpperEntry};
+use crate::vfs::whiteout::Redirect;
+use crate::vfs::{Error, Kind, NodeId, Result};
+use nix::errno::Errno;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -101,16 +106,16 @@ impl Engine {
                 return Ok(None);
             };
             let next = match &child {
-                super::lookup::Child::Node(node)
+                Child::Node(node)
                     if node.kind == Kind::Dir && node.state.lock().lower.is_some() =>
                 {
                     LowerDir::Merged(node.clone())
                 }
-                super::lookup::Child::Node(_) => {
+                Child::Node(_) => {
                     self.forget_in_ns(child.id(), 1);
                     return Ok(None);
                 }
-                super::lookup::Child::Lower(_) => LowerDir::Plain,
+                Child::Lower(_) => LowerDir::Plain,
             };
             self.forget_in_ns(child.id(), 1);
             here = next;
@@ -118,36 +123,142 @@ impl Engine {
         Ok(Some(here))
     }
 
-    /// The upper has just hidden a name of a lower file. Under the namespace lock, writing.
-    pub(super) fn bury_lower(&self, id: NodeId, kind: Kind) -> Result<()> {
-        let mut gone = true;
-        if kind != Kind::Dir {
-            let attr = self.lower.attr(id)?;
-            if attr.nlink > 1 {
-                // the name is hidden already: where the count is made anew, it is in it
-                let counted = self.hidden.lock().get(&id).copied();
-                let hidden = match counted {
-                    Some(n) => n + 1,
-                    None if self.links_hidden.load(Ordering::Relaxed) => self.hidden_links(id)?,
-                    None => 1,
-                };
-                self.hidden.lock().insert(id, hidden);
-                gone = hidden >= attr.nlink;
-                self.mark_links_hidden()?;
-            }
+    /// Hides a name of a lower file by `step`. Under the namespace lock, writing.
+    pub(super) fn hiding_lower(
+        &self,
+        child: &Child,
+        step: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
+        let id = child.id();
+        let names = match child.kind() {
+            Kind::Dir => 1,
+            _ => self.lower.attr(id)?.nlink,
+        };
+        let mut hidden = 1;
+        if names > 1 {
+            let counted = self.hidden.lock().get(&id).copied();
+            // before the name goes: no moment without the mark
+            let first = self.mark_links_hidden()?;
+            step()?;
+            hidden = match counted {
+                Some(n) => n + 1,
+                None if first => 1,
+                // the name is hidden by now, and so is in the count
+                None => self.hidden_links(id)?,
+            };
+            self.hidden.lock().insert(id, hidden);
+        } else {
+            step()?;
         }
-        if gone {
+        if hidden >= names {
             let node = self.adopt(id)?;
             node.state.lock().place = Place::LowerUnlinked;
         }
         Ok(())
     }
 
-    fn mark_links_hidden(&self) -> Result<()> {
-        if self.links_hidden.swap(true, Ordering::Relaxed) {
+    /// Publishes the copy of a file with several names under each of them: all or, after a failure
+    /// or a crash, none that differs. Under the namespace lock, writing.
+    pub(super) fn publish_links(
+        &self,
+        upper: &Upper,
+        names: &[(NodeId, Box<[u8]>)],
+        staged: Staged,
+    ) -> Result<Place> {
+        let ready = names
+            .iter()
+            .map(|(dir, _)| self.receiving_dir(*dir))
+            .collect::<Result<Vec<_>>>();
+        let path = names
+            .first()
+            .ok_or(Error::new(Errno::EIO))
+            .and_then(|(dir, name)| {
+                let mut path = path_of(&*self.lower, *dir)?;
+                path.push(name.to_vec());
+                Ok(Redirect::Absolute(path).to_value())
+            });
+        let (ready, path) = match ready.and_then(|ready| Ok((ready, path?))) {
+            Ok(both) => both,
+            Err(e) => {
+                upper.discard(staged);
+                return Err(e);
+            }
+        };
+        let intent = upper.intend(staged, &path)?;
+        let mut done = 0;
+        let linked: Result<()> = ready
+            .iter()
+            .zip(names)
+            .try_for_each(|((_, fd), (_, name))| {
+                keep_times(fd, || upper.link_copy(&intent, fd.as_fd(), name))?;
+                done += 1;
+                Ok(())
+            });
+        for (parent, _) in &ready {
+            parent.changed(0);
+        }
+        if linked.is_err() {
+            for ((_, fd), (_, name)) in ready.iter().zip(names).take(done) {
+                keep_times(fd, || upper.remove(fd.as_fd(), name, Kind::File, false))?;
+            }
+        }
+        upper.end_intent(intent)?;
+        linked?;
+        let first = ready.into_iter().zip(names).next();
+        let ((parent, _), (_, name)) = first.ok_or(Error::new(Errno::EIO))?;
+        Ok(Place::Upper(parent, name.clone()))
+    }
+
+    /// Finishes what an earlier mount began: a copy gets the names that still show its original.
+    pub(super) fn finish_intents(&self) -> Result<()> {
+        let Some(upper) = &self.upper else {
             return Ok(());
+        };
+        let _ns = self.ns.write();
+        for intent in upper.intents()? {
+            if let Err(e) = self.finish(upper, &intent) {
+                return Err(e.context("finishing a copy-up that an earlier mount began"));
+            }
+            upper.end_intent(intent)?;
+        }
+        Ok(())
+    }
+
+    fn finish(&self, upper: &Upper, intent: &Intent) -> Result<()> {
+        let Some(Redirect::Absolute(mut path)) = Redirect::parse(&intent.of()?) else {
+            return Ok(()); // not ours
+        };
+        let Some(name) = path.pop() else {
+            return Ok(());
+        };
+        let Some(dir) = resolve_dir(&*self.lower, NodeId::ROOT, &path)? else {
+            return Ok(()); // another stack of layers: nothing shows what was copied
+        };
+        let found = self.lower.lookup(dir, &name);
+        self.lower.forget(dir, 1);
+        let Some(attr) = found? else {
+            return Ok(());
+        };
+        let names = self.shown_links(attr.ino);
+        self.lower.forget(attr.ino, 1);
+        for (dir, name) in names? {
+            let linked = self
+                .receiving_dir(dir)
+                .and_then(|(_, fd)| keep_times(&fd, || upper.link_copy(intent, fd.as_fd(), &name)));
+            self.lower.forget(dir, 1);
+            linked?;
+        }
+        Ok(())
+    }
+
+    /// True if nothing was hidden before, in this mount or an earlier one.
+    fn mark_links_hidden(&self) -> Result<bool> {
+        if self.links_hidden.load(Ordering::Relaxed) {
+            return Ok(false);
         }
         let upper = self.writable()?;
-        upper.set_mark(Loc::Fd(upper.root().as_fd()), MARK, b"y")
+        upper.set_mark(Loc::Fd(upper.root().as_fd()), MARK, b"y")?;
+        self.links_hidden.store(true, Ordering::Relaxed);
+        Ok(true)
     }
 }

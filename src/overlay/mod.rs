@@ -32,6 +32,7 @@ mod rename;
 mod xattrs;
 
 pub use config::{Config, IdMaps, IdRange, UpperConfig, UserXattr};
+pub use data::Backing;
 
 use crate::lower::{DirsLower, EmptyLower, Lower};
 use crate::sys::{Loc, loc};
@@ -128,6 +129,7 @@ impl Engine {
             ),
         };
         engine.open_root()?;
+        engine.finish_intents()?;
         Ok(engine)
     }
 

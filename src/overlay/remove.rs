@@ -57,8 +57,7 @@ impl Engine {
                 })?;
             }
             UpperEntry::Absent => {
-                upper.whiteout(fd.as_fd(), name)?;
-                self.bury_lower(child.id(), child.kind())?;
+                self.hiding_lower(child, || upper.whiteout(fd.as_fd(), name))?;
             }
             UpperEntry::Whiteout => return Err(Error::new(Errno::ENOENT)),
         }

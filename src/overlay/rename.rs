@@ -150,10 +150,8 @@ impl Engine {
             (Some(Child::Node(node)), Over::File | Over::Dir) => {
                 self.holding(node, &dest.dir, to_name, step)?;
             }
+            (Some(target), Over::Nothing) => self.hiding_lower(target, step)?,
             _ => step()?,
-        }
-        if let (Some(target), Over::Nothing) = (target, over) {
-            self.bury_lower(target.id(), target.kind())?;
         }
         self.moved(&source, &from, &dest);
         from.dir.changed(-i32::from(is_dir));

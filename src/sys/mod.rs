@@ -10,6 +10,7 @@ pub mod copy;
 pub mod dir;
 pub mod interrupt;
 pub mod loc;
+pub mod process;
 pub mod xattr;
 
 pub use loc::Loc;

@@ -12,12 +12,14 @@
 
 mod config;
 mod entry;
+mod intent;
 mod open;
 mod stage;
 mod stop;
 
 pub use config::{UpperConfig, UserXattr};
 pub use entry::{DirMarks, FileMarks, UpperEntry};
+pub use intent::Intent;
 pub use stage::{Over, Staged};
 pub use stop::Stop;
 

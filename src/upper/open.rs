@@ -25,7 +25,7 @@ impl Upper {
         check_pair(config, &root, &lock)?;
         take_lock(&lock, config)?;
         let work = work_dir(&lock, config)?;
-        empty(work.as_fd()).context(|| format!("sweep of {}/work", config.work.display()))?;
+        sweep(work.as_fd()).context(|| format!("sweep of {}/work", config.work.display()))?;
         let dev = Loc::Fd(root.as_fd()).stat()?.st_dev;
         let prefix = probe_prefix(work.as_fd(), config)?;
         let form = probe_whiteout(work.as_fd())?;
@@ -138,11 +138,22 @@ fn leave_volatile_mark(work: &OwnedFd) -> Result<()> {
     Ok(())
 }
 
+/// Removes what an earlier mount left in the work directory, but for what it meant to finish.
+fn sweep(work: BorrowedFd<'_>) -> Result<()> {
+    remove_where(work, |name| !name.starts_with(super::intent::PREFIX))
+}
+
 /// Removes everything in a directory.
 pub(super) fn empty(dir: BorrowedFd<'_>) -> Result<()> {
+    remove_where(dir, |_| true)
+}
+
+fn remove_where(dir: BorrowedFd<'_>, which: impl Fn(&[u8]) -> bool) -> Result<()> {
     let mut names: Vec<(Vec<u8>, Option<Kind>)> = Vec::new();
     dir::for_each(dir, |e| {
-        names.push((e.name.to_vec(), e.kind));
+        if which(e.name) {
+            names.push((e.name.to_vec(), e.kind));
+        }
         Ok(())
     })?;
     for (name, kind) in names {
@@ -204,6 +215,6 @@ fn probe_whiteout(work: BorrowedFd<'_>) -> Result<WhiteoutForm> {
 fn probe_rename_whiteout(work: BorrowedFd<'_>) -> Result<bool> {
     rustix::fs::mkdirat(work, c"probe", Mode::RWXU)?;
     let renamed = rustix::fs::renameat_with(work, c"probe", work, c"moved", RenameFlags::WHITEOUT);
-    empty(work)?;
+    sweep(work)?;
     Ok(renamed.is_ok())
 }

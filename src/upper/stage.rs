@@ -19,6 +19,16 @@ pub struct Staged {
     kind: Kind,
 }
 
+impl Staged {
+    pub(super) fn new(name: Vec<u8>, kind: Kind) -> Staged {
+        Staged { name, kind }
+    }
+
+    pub(super) fn name(&self) -> &[u8] {
+        &self.name
+    }
+}
+
 /// What a change puts itself in the place of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Over {
@@ -34,7 +44,7 @@ pub enum Over {
 
 impl Upper {
     /// A name in the work directory that is free and cannot be guessed.
-    fn fresh(&self) -> Result<Vec<u8>> {
+    pub(super) fn fresh(&self) -> Result<Vec<u8>> {
         let mut bytes = [0u8; 12];
         rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
         let mut name = b"#".to_vec();
@@ -188,22 +198,6 @@ impl Upper {
                 Err(e.context("publishing"))
             }
         }
-    }
-
-    /// Adds a second name of a staged file to the tree, where a name is free or whited out.
-    pub fn publish_link(
-        &self,
-        staged: &Staged,
-        dir: BorrowedFd<'_>,
-        name: &[u8],
-        over: Over,
-    ) -> Result<()> {
-        if over == Over::Nothing {
-            self.step("publish a link")?;
-            return self.staged(staged).link(dir, name);
-        }
-        let other = self.stage_link(self.staged(staged), staged.kind)?;
-        self.publish(other, dir, name, over)
     }
 
     /// Says in the upper that `name` is missing. The name must be free there.

@@ -30,6 +30,19 @@ impl Error {
         Error::new(errno).context(why)
     }
 
+    /// An error as another process told it: `reason` is what its [`Error::reason`] gave.
+    pub fn told(errno: Errno, reason: &str) -> Error {
+        Error {
+            errno,
+            context: (!reason.is_empty()).then(|| reason.into()),
+        }
+    }
+
+    /// What was going on, without the errno; empty if nobody said.
+    pub fn reason(&self) -> &str {
+        self.context.as_deref().unwrap_or_default()
+    }
+
     /// The errno.
     pub const fn errno(&self) -> Errno {
         self.errno

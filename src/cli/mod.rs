@@ -1,0 +1,112 @@
+//! The command line: one file per command, and the drop-in form under another name.
+//!
+//! Exit codes: 0, 1 for a failure, 2 for a command line that cannot be honoured.
+
+mod bench;
+mod log;
+mod mount;
+pub mod options;
+pub mod overlayfs;
+mod report;
+mod serve;
+mod shell;
+mod umount;
+
+use clap::{Parser, Subcommand};
+use std::ffi::{OsStr, OsString};
+use std::io::Write;
+use std::process::ExitCode;
+
+/// Exit code for a command line that cannot be honoured.
+const USAGE_ERROR: u8 = 2;
+
+/// Stack image layers and use them as one file system
+#[derive(Parser, Debug)]
+#[command(
+    name = "vellum",
+    version,
+    after_help = "\
+Examples:
+  vellum mount --lower app --lower base --upper changes --work work /mnt
+  vellum umount /mnt
+
+As a mount program for podman and buildah, set in storage.conf:
+  [storage.options.overlay]
+  mount_program = \"/usr/local/bin/vellum-overlayfs\"
+
+Run 'vellum COMMAND --help' for more on a command."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    Mount(mount::Mount),
+    Umount(umount::Umount),
+    Bench(bench::Bench),
+    /// Mount with the command line of fuse-overlayfs
+    #[command(disable_help_flag = true)]
+    Overlayfs {
+        /// As for fuse-overlayfs: -o lowerdir=A:B,upperdir=U,workdir=W MOUNTPOINT
+        #[arg(
+            trailing_var_arg = true,
+            allow_hyphen_values = true,
+            value_name = "ARGUMENTS"
+        )]
+        args: Vec<OsString>,
+    },
+    Completions(shell::Completions),
+    Man(shell::Man),
+}
+
+/// Runs the command line of a process.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let program = args
+        .first()
+        .map_or(OsStr::new("vellum"), OsString::as_os_str);
+    if overlayfs::is_name(program) {
+        return overlayfs::run(program, args.iter().skip(1).cloned());
+    }
+    // before clap, which would read some of the arguments itself
+    if args.get(1).is_some_and(|a| a == "overlayfs") {
+        return overlayfs::run(program, args.iter().skip(2).cloned());
+    }
+    match Cli::try_parse_from(args) {
+        Ok(cli) => run(cli.command),
+        Err(e) => {
+            // help and version come this way too; where stdout is gone nobody can be told
+            e.print().ok();
+            ExitCode::from(u8::try_from(e.exit_code()).unwrap_or(USAGE_ERROR))
+        }
+    }
+}
+
+fn run(command: Command) -> ExitCode {
+    match command {
+        Command::Mount(mount) => mount.run(),
+        Command::Umount(umount) => umount.run(),
+        Command::Bench(bench) => bench.run(),
+        Command::Overlayfs { args } => overlayfs::run(OsStr::new(overlayfs::NAME), args),
+        Command::Completions(completions) => completions.run(),
+        Command::Man(man) => man.run(),
+    }
+}
+
+fn usage_error(command: &str, why: &str) -> ExitCode {
+    eprintln!("vellum: {command}: {why}\nTry 'vellum {command} --help'.");
+    ExitCode::from(USAGE_ERROR)
+}
+
+/// Prints to stdout. A reader that has enough, as in `| head`, is no failure.
+fn print(text: &str) -> ExitCode {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+            eprintln!("vellum: standard output: {e}");
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::SUCCESS,
+    }
+}

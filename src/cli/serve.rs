@@ -1,0 +1,29 @@
+//! From a checked request to a mount.
+
+use super::options::Request;
+use super::{log, report};
+use crate::fuse;
+use std::process::ExitCode;
+
+/// Mounts. Returns when the mount is ready, or in the foreground when it is gone.
+pub fn mount(program: &'static str, request: &Request) -> ExitCode {
+    warn(program, &request.warnings);
+    log::init(program, request.mount.debug);
+    let mounted = fuse::run(
+        &request.config,
+        &request.mount,
+        &request.mountpoint,
+        request.foreground,
+    );
+    match mounted {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => report::failed(program, "mount", &request.mountpoint, &e),
+    }
+}
+
+/// Prints warnings.
+pub fn warn(program: &str, warnings: &[String]) {
+    for warning in warnings {
+        eprintln!("{program}: warning: {warning}");
+    }
+}

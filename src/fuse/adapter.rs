@@ -1,0 +1,168 @@
+//! What the adapter holds, and what several of its answers share.
+
+use super::convert::{file_attr, file_type, no_entry};
+use super::init::Agreed;
+use super::opens::{Answer, Opens, Way};
+use super::options::{Io, MountOptions};
+use crate::overlay::Engine;
+use crate::vfs::{Attr, Error, NodeId, Result};
+use fuser::{
+    FileHandle, FopenFlags, Generation, INodeNo, ReplyDirectoryPlus, ReplyEntry, ReplyXattr,
+};
+use nix::errno::Errno;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// All our handles: nodes own the open files, so a handle says nothing.
+pub(super) const NO_HANDLE: FileHandle = FileHandle(0);
+pub(super) const FIRST_GENERATION: Generation = Generation(0);
+
+/// The engine, spoken to by the kernel.
+pub(super) struct Adapter {
+    pub(super) engine: Arc<Engine>,
+    pub(super) options: MountOptions,
+    pub(super) agreed: Agreed,
+    pub(super) opens: Opens,
+}
+
+impl Adapter {
+    pub(super) fn new(engine: Arc<Engine>, options: MountOptions) -> Adapter {
+        Adapter {
+            engine,
+            options,
+            agreed: Agreed::default(),
+            opens: Opens::default(),
+        }
+    }
+
+    pub(super) fn file(&self, ino: INodeNo) -> NodeId {
+        self.opens.file(NodeId(ino.0))
+    }
+
+    pub(super) fn ttl(&self) -> Duration {
+        self.options.timeout
+    }
+
+    /// A found (or made) file, under the number that the kernel is to use.
+    pub(super) fn entry(&self, reply: ReplyEntry, attr: &Attr) {
+        let node = self.opens.node(attr.ino);
+        let mut shown = file_attr(attr);
+        shown.ino = INodeNo(node.0);
+        // fuser shows the node's number as inode number; an alias is asked again for the right one
+        let attr_ttl = if node == attr.ino {
+            self.ttl()
+        } else {
+            Duration::ZERO
+        };
+        reply.entry_with_ttls(&attr_ttl, &self.ttl(), &shown, FIRST_GENERATION);
+    }
+
+    pub(super) fn flags(&self) -> FopenFlags {
+        if self.options.timeout.is_zero() {
+            FopenFlags::empty()
+        } else {
+            FopenFlags::FOPEN_KEEP_CACHE
+        }
+    }
+
+    /// Decides how an open of `node` goes.
+    pub(super) fn open_way(
+        &self,
+        node: NodeId,
+        write: bool,
+        register: impl FnOnce(&std::fs::File) -> std::io::Result<fuser::BackingId>,
+    ) -> Result<Way> {
+        let file = self.opens.file(node);
+        let backing = self.engine.backing(file, write)?;
+        let answer = self.opens.open(node, file, backing.upper, || {
+            match register(&backing.file) {
+                Ok(id) => Some(id),
+                Err(e) => {
+                    log::debug!("no passthrough for node {}: {e}", file.0);
+                    None
+                }
+            }
+        });
+        match answer {
+            Answer::Go(way) => Ok(way),
+            Answer::Again => Err(Error::new(Errno::ESTALE)),
+        }
+    }
+
+    /// Fills a listing with entries and their attributes, each of which counts a lookup.
+    pub(super) fn list_plus(
+        &self,
+        ino: INodeNo,
+        offset: u64,
+        reply: &mut ReplyDirectoryPlus,
+    ) -> Result<()> {
+        let mut taken = Vec::new();
+        let read = self
+            .engine
+            .readdir(self.file(ino), offset, true, &mut |entry| {
+                let attr = entry.attr.as_ref().map_or_else(
+                    || {
+                        let mut dot = no_entry();
+                        dot.kind = file_type(entry.kind);
+                        dot
+                    },
+                    file_attr,
+                );
+                let full = reply.add(
+                    INodeNo(entry.ino.0),
+                    entry.cookie,
+                    OsStr::from_bytes(entry.name),
+                    &self.ttl(),
+                    &attr,
+                    FIRST_GENERATION,
+                );
+                if !full && entry.attr.is_some() {
+                    taken.push(entry.ino);
+                }
+                !full
+            });
+        if read.is_err() {
+            // none of the entries reaches the kernel
+            for ino in taken {
+                self.engine.forget(ino, 1);
+            }
+        }
+        read
+    }
+
+    pub(super) fn passthrough(&self) -> bool {
+        self.options.io == Io::Passthrough
+    }
+
+    pub(super) fn sized(reply: ReplyXattr, size: u32, value: &[u8]) {
+        match u32::try_from(value.len()) {
+            Ok(len) if size == 0 => reply.size(len),
+            Ok(len) if len <= size => reply.data(value),
+            _ => reply.error(fuser::Errno::ERANGE),
+        }
+    }
+}
+
+/// As every file system: `trusted.` names are for who may read them.
+pub(super) fn hide_trusted(list: &mut Vec<u8>) {
+    let kept = list
+        .split_inclusive(|b| *b == 0)
+        .filter(|name| !name.starts_with(b"trusted."))
+        .collect::<Vec<_>>()
+        .concat();
+    *list = kept;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trusted_names_are_left_out_of_a_list() {
+        let mut list = b"user.a\0trusted.b\0security.c\0".to_vec();
+        hide_trusted(&mut list);
+        assert_eq!(list, b"user.a\0security.c\0");
+    }
+}

@@ -1,0 +1,254 @@
+//! The life of the process that serves a mount.
+//!
+//! In the background, the caller's process waits until the mount is ready, or is told why it is
+//! not; a process of its own serves the mount, with none of the caller's files open: whoever waits
+//! for the end of the caller's stderr (podman does) must not wait for the end of the mount. That
+//! process ends when the kernel has let go of the mount, and unmounts, at a signal, by the mount's
+//! number: the path may carry its successor by then.
+
+use super::adapter::Adapter;
+use super::mount::{Mounted, mount};
+use super::options::{Allow, Io, MountOptions};
+use crate::overlay::{Config, Engine};
+use crate::sys::loc;
+use crate::sys::process::{Fork, close_inherited, fork, raise_file_limit};
+use crate::vfs::error::Context;
+use crate::vfs::{Error, Result};
+use fuser::{Session, SessionACL};
+use nix::errno::Errno;
+use nix::mount::MsFlags;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::Pid;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Stacks the layers, mounts them on `mountpoint` and serves the mount.
+///
+/// With `foreground` it returns when the mount is gone. Otherwise it returns when the mount is
+/// ready, and a process of its own, without the caller's stdio, serves it. It must be called
+/// before the process starts a thread.
+pub fn run(
+    config: &Config,
+    options: &MountOptions,
+    mountpoint: &Path,
+    foreground: bool,
+) -> Result<()> {
+    if foreground {
+        return Ready::mount(config, options, mountpoint)?.serve();
+    }
+    let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
+    match fork()? {
+        Fork::Parent(child) => {
+            drop(writer);
+            wait_until_ready(child, reader.into())
+        }
+        Fork::Child => {
+            drop(reader);
+            let ended = background(config, options, mountpoint, writer.into());
+            std::process::exit(i32::from(ended.is_err()))
+        }
+    }
+}
+
+/// In the first process: the child says one byte when the mount is ready, or else why it is not.
+fn wait_until_ready(child: Pid, mut from_child: File) -> Result<()> {
+    let mut said = Vec::new();
+    from_child.read_to_end(&mut said)?;
+    if said == READY {
+        return Ok(());
+    }
+    let status = waitpid(child, None)?;
+    let Some((errno, why)) = said.split_at_checked(4) else {
+        return Err(match status {
+            WaitStatus::Signaled(_, signal, _) => {
+                Error::because(Errno::EIO, format!("killed by {signal} while mounting"))
+            }
+            _ => Error::because(Errno::EIO, "the mount process ended without a word"),
+        });
+    };
+    let errno = errno.try_into().map_or(libc::EIO, i32::from_ne_bytes);
+    Err(Error::told(
+        Errno::from_raw(errno),
+        &String::from_utf8_lossy(why),
+    ))
+}
+
+const READY: &[u8] = b"+";
+
+/// In the second process.
+fn background(
+    config: &Config,
+    options: &MountOptions,
+    mountpoint: &Path,
+    mut to_parent: File,
+) -> Result<()> {
+    let ready = close_inherited(to_parent.as_fd())
+        .and_then(|()| Ok(nix::unistd::setsid().map(drop)?))
+        .and_then(|()| Ready::mount(config, options, mountpoint))
+        .and_then(|ready| leave_caller().map(|()| ready));
+    match ready {
+        Ok(ready) => {
+            // a parent that is gone has nobody to tell
+            if let Err(e) = to_parent.write_all(READY) {
+                log::debug!("nobody waits for the mount: {e}");
+            }
+            drop(to_parent);
+            ready.serve()
+        }
+        Err(e) => {
+            let mut told = (e.errno() as i32).to_ne_bytes().to_vec();
+            told.extend_from_slice(e.reason().as_bytes());
+            to_parent.write_all(&told)?;
+            Err(e)
+        }
+    }
+}
+
+/// Lets go of what the caller has: working directory and stdio.
+fn leave_caller() -> Result<()> {
+    std::env::set_current_dir("/").context(|| "/")?;
+    let null = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/null")
+        .context(|| "/dev/null")?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdout(&null)?;
+    rustix::stdio::dup2_stderr(&null)?;
+    Ok(())
+}
+
+/// A mount with the kernel's first question answered.
+struct Ready {
+    session: Session<Adapter>,
+    mounted: Arc<Mounted>,
+}
+
+impl Ready {
+    fn mount(config: &Config, options: &MountOptions, mountpoint: &Path) -> Result<Ready> {
+        refuse_nesting(config, mountpoint)?;
+        raise_file_limit();
+        // signals wait, in every thread to come, for the one that asks for them
+        signals().thread_block()?;
+        let engine = Arc::new(Engine::open(config)?);
+        let read_only = engine.read_only() || options.flags.contains(MsFlags::MS_RDONLY);
+        let mounted = mount(mountpoint, options, read_only)?;
+        let adapter = Adapter::new(engine, options.clone());
+        let mut session_config = fuser::Config::default();
+        session_config.n_threads = Some(options.threads.max(1));
+        let acl = match options.allow {
+            Allow::Root => SessionACL::RootAndOwner,
+            // the kernel itself keeps others out of a mount without allow_other
+            _ => SessionACL::All,
+        };
+        let session = mounted
+            .device
+            .try_clone()
+            .and_then(|device| Session::from_fd(adapter, device, acl, session_config))
+            .context(|| "the kernel does not take the mount as asked for");
+        let checked = session.and_then(|session| {
+            may_pass_through(options, &mounted)?;
+            Ok(session)
+        });
+        match checked {
+            Ok(session) => Ok(Ready {
+                session,
+                mounted: Arc::new(mounted),
+            }),
+            Err(e) => {
+                if let Err(left) = mounted.detach() {
+                    return Err(e.context(format!("{left}; it stays mounted")));
+                }
+                Err(e)
+            }
+        }
+    }
+
+    /// Answers the kernel until the mount is gone.
+    fn serve(self) -> Result<()> {
+        let mounted = self.mounted.clone();
+        std::thread::Builder::new()
+            .name("signals".into())
+            .spawn(move || detach_at_signal(&mounted))?;
+        read_ahead(&self.mounted);
+        self.session.run().context(|| "serving the mount")
+    }
+}
+
+fn signals() -> SigSet {
+    let mut set = SigSet::empty();
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+        set.add(signal);
+    }
+    set
+}
+
+fn detach_at_signal(mounted: &Mounted) {
+    loop {
+        match signals().wait() {
+            Ok(signal) => log::info!("{signal}: unmounting {}", mounted.path.display()),
+            Err(e) => return log::error!("no signals are seen: {e}"),
+        }
+        if let Err(e) = mounted.detach() {
+            log::error!("{e}");
+        }
+    }
+}
+
+/// A mountpoint in a layer would be part of itself, and the other way round.
+fn refuse_nesting(config: &Config, mountpoint: &Path) -> Result<()> {
+    let uppers = config.upper.iter().flat_map(|u| [&u.upper, &u.work]);
+    for layer in config.lowers.iter().chain(uppers) {
+        if loc::overlap(layer, mountpoint)? {
+            return Err(Error::because(
+                Errno::EINVAL,
+                format!(
+                    "mountpoint {} and layer {} lie one inside the other",
+                    mountpoint.display(),
+                    layer.display()
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Whether the kernel takes backing files from this process. Asked with a file that it would not
+/// take from anyone, so that the answer is about the permission alone.
+fn may_pass_through(options: &MountOptions, mounted: &Mounted) -> Result<()> {
+    if options.io != Io::Passthrough {
+        return Ok(());
+    }
+    let dir = File::open("/").context(|| "/")?;
+    match fuser::BackingId::create_raw(&mounted.device, &dir) {
+        Err(e) if e.raw_os_error() == Some(libc::EPERM) => Err(Error::because(
+            Errno::EPERM,
+            "io=passthrough needs CAP_SYS_ADMIN in the first user namespace; io=cached does not",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Lets the kernel read ahead as much as one request can carry. Best effort, for root: what is
+/// lost is speed on the first read of large files.
+fn read_ahead(mounted: &Mounted) {
+    const KIB: u32 = 1024;
+    let set = || -> Result<()> {
+        let at = rustix::fs::statx(
+            rustix::fs::CWD,
+            &mounted.path,
+            rustix::fs::AtFlags::STATX_DONT_SYNC,
+            rustix::fs::StatxFlags::MNT_ID,
+        )?;
+        let device = format!("{}:{}", at.stx_dev_major, at.stx_dev_minor);
+        let knob = format!("/sys/class/bdi/{device}/read_ahead_kb");
+        Ok(std::fs::write(knob, KIB.to_string())?)
+    };
+    if let Err(e) = set() {
+        log::debug!("read-ahead stays as it is: {e}");
+    }
+}

@@ -1,0 +1,88 @@
+//! Unmounting: on command by path, and at a signal the very mount that this process serves.
+
+use super::mount::{Mounted, mount_id_of};
+use crate::vfs::error::Context;
+use crate::vfs::{Error, Result};
+use nix::errno::Errno;
+use nix::mount::{MntFlags, umount2};
+use rustix::fs::{CWD, Mode, OFlags};
+use std::os::fd::AsRawFd;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// `f_type` of every FUSE mount.
+const FUSE_SUPER_MAGIC: i64 = 0x6573_5546;
+
+/// Unmounts `mountpoint`, which must be a FUSE mount. `lazy`: at once, even if files are in use;
+/// they stay usable until closed.
+pub fn unmount(mountpoint: &Path, lazy: bool) -> Result<()> {
+    let path = std::path::absolute(mountpoint)?;
+    refuse_others(&path, lazy)?;
+    let flags = if lazy {
+        MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW
+    } else {
+        MntFlags::UMOUNT_NOFOLLOW
+    };
+    match umount2(&path, flags) {
+        Err(Errno::EPERM) => by_helper(&path, lazy),
+        done => done.context(|| format!("unmount {}", path.display())),
+    }
+}
+
+/// An unmount of the wrong thing is not to be undone.
+fn refuse_others(path: &Path, lazy: bool) -> Result<()> {
+    match rustix::fs::statfs(path) {
+        Ok(st) if st.f_type == FUSE_SUPER_MAGIC => Ok(()),
+        Ok(_) => Err(Error::because(
+            Errno::EINVAL,
+            format!("{} is not a FUSE mount", path.display()),
+        )),
+        // the process that served it is gone: all the more to be unmounted
+        Err(rustix::io::Errno::NOTCONN) => Ok(()),
+        Err(rustix::io::Errno::ACCESS) if lazy => Ok(()),
+        Err(e) => Err(e).context(|| path.display().to_string()),
+    }
+}
+
+fn by_helper(path: &Path, lazy: bool) -> Result<()> {
+    let mut command = Command::new("fusermount3");
+    command.arg("-u");
+    if lazy {
+        command.arg("-z");
+    }
+    let output = command
+        .arg("--")
+        .arg(path)
+        .stdin(Stdio::null())
+        .output()
+        .context(
+            || "unmounting is not permitted, and fusermount3 (package fuse3) does not start",
+        )?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr).trim().to_string();
+    Err(Error::because(Errno::EPERM, said))
+}
+
+impl Mounted {
+    /// Takes this mount, and no other that may be at its path by now, out of the tree. Files in
+    /// use stay usable until closed.
+    pub(super) fn detach(&self) -> Result<()> {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let root = rustix::fs::openat(CWD, &self.path, flags, Mode::empty())
+            .context(|| self.path.display().to_string())?;
+        if mount_id_of(std::os::fd::AsFd::as_fd(&root))? != self.id {
+            return Err(Error::because(
+                Errno::EINVAL,
+                format!("{} is another mount by now", self.path.display()),
+            ));
+        }
+        let at = format!("/proc/self/fd/{}", root.as_raw_fd());
+        match umount2(at.as_str(), MntFlags::MNT_DETACH) {
+            // fusermount3 mounted it and knows paths only
+            Err(Errno::EPERM) => by_helper(&self.path, true),
+            done => done.context(|| format!("unmount {}", self.path.display())),
+        }
+    }
+}
