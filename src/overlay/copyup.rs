@@ -49,7 +49,12 @@ impl Engine {
                 return Ok(node);
             }
             let _ns = self.ns.write();
-            return self.dir_upper(id);
+            return match self.nodes.get(id) {
+                Some(node) if matches!(node.state.lock().place, Place::LowerUnlinked) => {
+                    self.copy_removed_dir(id)
+                }
+                _ => self.dir_upper(id),
+            };
         }
         let node = match known {
             Some(node) => node,
@@ -72,6 +77,21 @@ impl Engine {
             }
         }
         drop(_copying);
+        Ok(node)
+    }
+
+    /// A directory of the lower that was removed while it is in use: only an fd keeps the copy.
+    fn copy_removed_dir(&self, id: NodeId) -> Result<Arc<Node>> {
+        let upper = self.writable()?;
+        let node = self.adopt(id)?;
+        let attr = self.lower.attr(id)?;
+        let staged = upper.stage(Kind::Dir, 0, b"")?;
+        let at = upper.staged(&staged);
+        let held = self
+            .copy_attributes(upper, at, id, &attr)
+            .and_then(|()| at.open(OFlags::PATH | OFlags::NOFOLLOW));
+        upper.discard(staged);
+        node.state.lock().place = Place::Held(Arc::new(held?));
         Ok(node)
     }
 
@@ -430,12 +450,18 @@ impl Engine {
         // the kernel drops file capabilities at a write, and this is not the user's
         let caps = xattr::get(Loc::Fd(to.as_fd()), b"security.capability")?;
         upper.step("fill a metadata-only copy")?;
-        copy::data(&from, &to, len.min(size), len >= size)?;
+        let filled = copy::data(&from, &to, len.min(size), len >= size);
+        if filled.is_err() {
+            // the mark still says where the data is; the room that half of it took is given back
+            rustix::fs::ftruncate(&*to, 0)?;
+            rustix::fs::ftruncate(&*to, before.st_size.cast_unsigned())?;
+        }
         if let Some(caps) = caps {
             xattr::set(Loc::Fd(to.as_fd()), b"security.capability", &caps, 0)?;
         }
         let was = crate::sys::loc::attr_of(&before, node.id)?;
         Loc::Fd(to.as_fd()).utimens(Some(SetTime::At(was.atime)), Some(SetTime::At(was.mtime)))?;
+        filled?;
         if !upper.config().volatile {
             to.sync_all()?;
         }
