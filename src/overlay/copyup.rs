@@ -166,18 +166,17 @@ impl Engine {
             return Err(e);
         }
         let fd = self.dir_fd(parent)?;
-        keep_times(&fd, || {
+        keep_times(parent, &fd, || {
             upper.publish(staged, fd.as_fd(), name, Over::Nothing)
         })
         .context(|| "copy-up of a directory")?;
-        let own = {
-            let st = Loc::At(fd.as_fd(), name).stat()?;
-            self.space.node(st.st_dev, st.st_ino)
-        };
+        let st = Loc::At(fd.as_fd(), name).stat()?;
+        let own = self.space.node(st.st_dev, st.st_ino);
         let node = self.adopt(id)?;
         let mut state = node.state.lock();
         state.place = Place::Upper(parent.clone(), name.into());
         state.alias = Some(own);
+        state.kept_ctime = Some((crate::sys::loc::attr_of(&st, id)?.ctime, attr.ctime));
         drop(state);
         self.nodes.set_alias(own, id);
         Ok(node)
@@ -409,7 +408,7 @@ impl Engine {
                 return Err(e);
             }
         };
-        keep_times(&fd, || {
+        keep_times(&parent, &fd, || {
             upper.publish(staged, fd.as_fd(), first, Over::Nothing)
         })?;
         parent.changed(0);
@@ -430,7 +429,8 @@ impl Engine {
             return Ok(());
         }
         let fd = self.dir_fd(dir)?;
-        self.writable()?.set_impure(fd.as_fd())?;
+        let upper = self.writable()?;
+        keep_times(dir, &fd, || upper.set_impure(fd.as_fd()))?;
         dir.state.lock().marks.impure = true;
         Ok(())
     }
@@ -473,10 +473,20 @@ impl Engine {
 }
 
 /// Runs a step of copy-up, which is no change of the directory, and keeps the directory's times.
-pub(super) fn keep_times<T>(dir: &OwnedFd, step: impl FnOnce() -> Result<T>) -> Result<T> {
+/// Its `ctime` moves on disk, where nothing can be done about it; it is shown as it was (`tar`
+/// takes a directory whose `ctime` moves for one that changed as it was read).
+pub(super) fn keep_times<T>(
+    node: &Node,
+    dir: &OwnedFd,
+    step: impl FnOnce() -> Result<T>,
+) -> Result<T> {
     let at = Loc::Fd(dir.as_fd());
-    let was = crate::sys::loc::attr_of(&at.stat()?, NodeId(0))?;
+    let attr = || crate::sys::loc::attr_of(&at.stat()?, node.id);
+    let was = attr()?;
     let done = step()?;
     at.utimens(Some(SetTime::At(was.atime)), Some(SetTime::At(was.mtime)))?;
+    let on_disk = attr()?.ctime;
+    let shown = node.state.lock().shown_ctime(was.ctime);
+    node.state.lock().kept_ctime = Some((on_disk, shown));
     Ok(done)
 }
