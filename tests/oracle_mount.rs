@@ -56,6 +56,7 @@ fn fail(e: String) -> TestCaseError {
 /// * readers that opened a file before it was copied up: they keep the lower's data;
 /// * AUFS's, fuse-overlayfs's and `user.overlay.` marks in layers, which are not its own;
 /// * whiteouts in a directory that only one layer has: it lists them, and finds nothing;
+/// * whiteouts by attribute: a directory of one layer that has one is ENOTEMPTY to rmdir;
 /// * names that a layer above hides: it counts them as links;
 /// * with `index=off`, hard links of a lower; so it runs with `index=on`.
 #[test]

@@ -343,6 +343,18 @@ pub fn reference_stack() -> impl Strategy<Value = Vec<Vec<Item>>> {
         for layer in layers.iter_mut().skip(1) {
             layer.retain(|i| !matches!(i, Item::Link { .. }));
         }
+        // nor whiteouts by attribute: a directory of one layer that has one is never empty to it
+        for layer in &mut layers {
+            layer.retain(|i| {
+                !matches!(
+                    i,
+                    Item::Gone {
+                        how: Mark::Trusted,
+                        ..
+                    }
+                )
+            });
+        }
         layers
     })
 }
