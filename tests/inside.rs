@@ -85,7 +85,7 @@ const DAILY: &[Work] = &[
         { for i in $(seq 60); do echo "int f$i(int);"; done
           echo '#include <stdio.h>'; echo 'int main(void) { int s = 0;'
           for i in $(seq 60); do echo "s += f$i($i);"; done
-          echo 'printf("%d\n", s); return 0; }'; } >main.c
+          echo 'return !printf("%d", s); }'; } >main.c
         printf 'o := $(patsubst %%.c,%%.o,$(wildcard *.c))\nprog: $(o)\n\tgcc -o $@ $^\n%%.o: %%.c\n\tgcc -O1 -c $<\n' >Makefile
         make -s -j2; ./prog
         make -q                     # nothing is out of date
@@ -116,7 +116,7 @@ const DAILY: &[Work] = &[
         mv /usr/share/perl5 /usr/share/moved; mv /usr/share/moved/Debconf /usr/share/perl5; ls /usr/share/perl5 | wc -l
         rm -rf /usr/share/bug; mkdir /usr/share/bug; ls -A /usr/share/bug
         rm -rf /usr/share/locale; ln -s doc /usr/share/locale; rm /etc/issue; mkdir /etc/issue
-        ln /etc/services /root/services; echo '# more' >>/root/services; tail -1 /etc/services
+        ln /etc/bash.bashrc /root/bashrc; echo '# more' >>/root/bashrc; tail -1 /etc/bash.bashrc
         find / -xdev -newermt '2100-01-01' | wc -l
         find / -xdev -type f -links +1 -printf '%n %p\n' | grep -v '/root/' | sort | sha256sum
     "#,
@@ -141,7 +141,7 @@ const AGAIN: &[Work] = &[(
         for m in delete wal truncate; do sqlite3 /root/$m.db 'pragma integrity_check; select count(*), sum(length(c)) from t'; done
         /root/build/prog
         stat -c '%n %a %U %G %h' /srv/ship /srv/ship/* /home/sailor/*
-        cmp /etc/services /root/services; stat -c %h /etc/services
+        cmp /etc/bash.bashrc /root/bashrc; stat -c %h /etc/bash.bashrc
         ls -A /usr/share/bug /usr/share/perl5 | sort
     "#,
 )];

@@ -610,6 +610,7 @@ fn an_upper_in_use_is_refused_to_a_second_mount() {
 
 /// What an unprivileged user does with a mount of his own; `$MOUNT` and `$UMOUNT` say how.
 const ROOTLESS_LIFE: &str = r#"
+    set -x
     cd "$1"
     mkdir -p low/d/sub up work mnt
     echo lower >low/d/f; echo gone >low/d/g; ln low/d/f low/d/hard
@@ -640,6 +641,7 @@ const ROOTLESS_LIFE: &str = r#"
     mkdir secret; chmod 000 secret
     if [ "$2" = plain ]; then
         if ./vellum mount --lower secret --upper up --work work "$PWD/mnt" 2>refusal; then exit 9; fi
+        cat refusal >&2
         grep -q secret refusal
         grep -q 'Permission denied' refusal
     fi
