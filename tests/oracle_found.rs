@@ -95,3 +95,25 @@ fn what_the_kernel_left_goes_on() {
     )
     .unwrap();
 }
+
+#[test]
+fn a_metadata_copy_of_the_kernel_is_renamed_and_linked() {
+    let rename = Op::Rename {
+        from: "d",
+        to: "b",
+        how: common::op::How::Plain,
+    };
+    let link = Op::Link { from: "d", to: "c" };
+    let chmod = Op::Chmod {
+        path: "d",
+        mode: 0o644,
+    };
+    let stat = Op::Stat { path: "a" };
+    for op in [rename, link] {
+        kernel_first(
+            &[vec![file("d")]],
+            &[chmod.clone(), stat.clone(), op, stat.clone()],
+        )
+        .unwrap();
+    }
+}

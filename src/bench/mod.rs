@@ -157,7 +157,7 @@ fn choose(wanted: &[String], results: &mut Results) -> Result<Vec<(usize, &'stat
                 .iter()
                 .any(|m| m.name.starts_with(want.as_str()))
         };
-        if !all.iter().any(|o| known(o)) {
+        if !all.iter().any(known) {
             let names: Vec<_> = all
                 .iter()
                 .flat_map(|o| o.metrics())

@@ -11,7 +11,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 /// Regular files that a package has, on average.
-const PER_PACKAGE: usize = 24;
+const PER_PACKAGE: usize = 40;
 
 /// Fills the empty directory `root` with `files` regular files, and symlinks beside them.
 pub fn generate(root: &Path, files: usize, seed: u64) -> Result<()> {
@@ -74,8 +74,8 @@ impl Generator<'_> {
                     "usr/share/locale/{}/LC_MESSAGES/{name}-{i}.mo",
                     lang(self.rng.below(40))
                 ),
-                1 => format!("usr/lib/{name}/modules/v{}/mod_{i}.py", self.rng.below(3)),
-                2 => format!("usr/share/{name}/data/{}/{i}.dat", self.rng.below(6)),
+                1 => format!("usr/lib/{name}/mod_{}_{i}.py", self.rng.below(3)),
+                2 => format!("usr/share/{name}/data/{}-{i}.dat", self.rng.below(6)),
                 _ => format!("usr/share/{name}/{i}.txt"),
             };
             self.file(&path, 0o644)?;

@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0, 1 for a failure, 2 for a command line that cannot be honoured.
 
+mod bench;
 mod log;
 mod mount;
 pub mod options;
@@ -44,6 +45,7 @@ pub struct Cli {
 enum Command {
     Mount(mount::Mount),
     Umount(umount::Umount),
+    Bench(bench::Bench),
     /// Mount with the command line of fuse-overlayfs
     #[command(disable_help_flag = true)]
     Overlayfs {
@@ -86,6 +88,7 @@ fn run(command: Command) -> ExitCode {
     match command {
         Command::Mount(mount) => mount.run(),
         Command::Umount(umount) => umount.run(),
+        Command::Bench(bench) => bench.run(),
         Command::Overlayfs { args } => overlayfs::run(OsStr::new(overlayfs::NAME), args),
         Command::Completions(completions) => completions.run(),
         Command::Man(man) => man.run(),

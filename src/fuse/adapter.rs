@@ -145,6 +145,11 @@ impl Adapter {
     }
 }
 
+/// True if a list of names has `trusted.` ones.
+pub(super) fn has_trusted(list: &[u8]) -> bool {
+    list.split(|b| *b == 0).any(|n| n.starts_with(b"trusted."))
+}
+
 /// As every file system: `trusted.` names are for who may read them.
 pub(super) fn hide_trusted(list: &mut Vec<u8>) {
     let kept = list

@@ -317,6 +317,7 @@ impl Engine {
         if node.state.lock().alias.is_some() || node.state.lock().metacopy {
             self.make_impure(&dir)?;
         }
+        self.mark_data(upper, &node)?;
         match over {
             Over::Nothing => {
                 upper.step("link")?;

@@ -49,7 +49,7 @@ pub fn then_kernel(layers: &[Vec<Item>], ops: &[Op]) -> Result<(), String> {
     }
     drop(engine);
     let mount = kernel::overlay(&stack, false);
-    let (a, b) = (kernel::tree(&mount), plain.tree());
+    let (a, b) = (kernel::subject(&mount).tree(), plain.tree());
     mount.unmount();
     match diff(&a, &b, &kernel::view(false, view)) {
         Some(diff) => Err(format!("through kernel overlayfs:\n{diff}")),
@@ -63,13 +63,13 @@ pub fn kernel_first(layers: &[Vec<Item>], ops: &[Op]) -> Result<(), String> {
     let stack = Stack::build(layers);
     let (first, second) = ops.split_at(ops.len() / 2);
     let mount = kernel::overlay(&stack, false);
-    let mut subject = Real::new(mount.path());
+    let mut subject = kernel::subject(&mount);
     for op in first {
         // what the kernel makes of it is not our affair here
         drop(op.apply(&mut subject, &view));
     }
     subject.close();
-    let said = kernel::tree(&mount);
+    let said = subject.tree();
     mount.unmount();
     let mut engine = InProcess::new(stack.engine(), true);
     if let Some(diff) = diff(&engine.tree(), &said, &kernel::view(false, view)) {

@@ -164,7 +164,7 @@ impl InProcess {
         let mut cookie = 0;
         let mut dots = Vec::new();
         // one directory is listed with attributes, the next without
-        let plus = out.0.len() % 2 == 0;
+        let plus = out.0.len().is_multiple_of(2);
         let mut subdirs = Vec::new();
         loop {
             let page = match self.page(dir, cookie, plus) {
@@ -318,7 +318,8 @@ fn set_time((sec, nsec): Stamp) -> Option<SetTime> {
 /// Runs the body, then gives the lookups back, whatever came out.
 macro_rules! then_forget {
     ($self:ident, $body:expr) => {{
-        let out = (|| $body)();
+        let mut body = || $body;
+        let out = body();
         $self.give_back();
         out
     }};

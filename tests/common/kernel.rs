@@ -1,9 +1,11 @@
 //! Mounts of the kernel's overlayfs: the reference, and the judge of what the upper holds.
 
+use super::real::Real;
 use super::stack::Stack;
-use super::tree::{Tree, View};
+use super::tree::View;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// A mount that ends with this value.
 pub struct Mounted {
@@ -12,6 +14,14 @@ pub struct Mounted {
 }
 
 impl Mounted {
+    /// Something that is mounted already.
+    pub fn at(path: &Path) -> Mounted {
+        Mounted {
+            at: path.to_owned(),
+            done: false,
+        }
+    }
+
     pub fn path(&self) -> &Path {
         &self.at
     }
@@ -19,8 +29,15 @@ impl Mounted {
     /// Unmounts; it is an error if somebody still uses it.
     pub fn unmount(mut self) {
         self.done = true;
-        umount2(&self.at, MntFlags::empty())
-            .unwrap_or_else(|e| panic!("umount {:?}: {e}", self.at));
+        for _ in 0..200 {
+            match umount2(&self.at, MntFlags::empty()) {
+                // a process that another test's thread is just starting has our fds until it execs
+                Err(nix::errno::Errno::EBUSY) => std::thread::sleep(Duration::from_millis(10)),
+                other => return other.unwrap_or_else(|e| panic!("umount {:?}: {e}", self.at)),
+            }
+        }
+        self.done = false;
+        panic!("umount {:?}: in use", self.at);
     }
 }
 
@@ -59,16 +76,15 @@ pub fn overlay(stack: &Stack, index: bool) -> Mounted {
         Some(data.as_str()),
     )
     .unwrap_or_else(|e| panic!("mount -t overlay -o {data}: {e}"));
-    Mounted { at, done: false }
+    Mounted::at(&at)
 }
 
-/// The tree that it shows, but for whiteouts in a directory that only one layer has: it lists
-/// them, although there is nothing by their names.
-pub fn tree(mount: &Mounted) -> Tree {
-    let mut tree = super::walk::tree(mount.path());
-    tree.0
-        .retain(|_, e| !e.faults.contains(&"lstat: errno 2".into()));
-    tree
+/// What it shows, but for whiteouts in a directory that only one layer has: it lists them,
+/// although there is nothing by their names.
+pub fn subject(mount: &Mounted) -> Real {
+    let mut real = Real::new(mount.path());
+    real.ghosts = true;
+    real
 }
 
 /// What can be compared through kernel overlayfs: merged directories show one link (its

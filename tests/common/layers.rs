@@ -335,3 +335,14 @@ pub fn any_stack(marks: &'static [Mark]) -> impl Strategy<Value = Vec<Vec<Item>>
         layers
     })
 }
+
+/// A random stack for kernel overlayfs as the reference. Only the topmost layer has hard links:
+/// of a lower one, it counts the names that a layer above hides.
+pub fn reference_stack() -> impl Strategy<Value = Vec<Vec<Item>>> {
+    any_stack(KERNEL_MARKS).prop_map(|mut layers| {
+        for layer in layers.iter_mut().skip(1) {
+            layer.retain(|i| !matches!(i, Item::Link { .. }));
+        }
+        layers
+    })
+}

@@ -17,6 +17,7 @@ pub mod flatten;
 pub mod inproc;
 pub mod kernel;
 pub mod layers;
+pub mod mounts;
 pub mod op;
 pub mod oracle;
 pub mod posix;

@@ -17,7 +17,10 @@ use std::path::{Path, PathBuf};
 pub struct Real {
     root: PathBuf,
     held: [Option<(File, bool)>; SLOTS + 1],
-    listing: Option<OwnedFd>,
+    listing: Option<(OwnedFd, PathBuf)>,
+    /// Names that are listed and not found are passed over. For kernel overlayfs, which lists a
+    /// whiteout in a directory that only one layer has.
+    pub ghosts: bool,
 }
 
 impl Real {
@@ -26,6 +29,7 @@ impl Real {
             root: root.to_owned(),
             held: Default::default(),
             listing: None,
+            ghosts: false,
         }
     }
 
@@ -195,13 +199,15 @@ impl Subject for Real {
         if lstat(&path)?.st_mode & libc::S_IFMT != libc::S_IFDIR {
             return Err(libc::ENOTDIR);
         }
-        self.listing = Some(rustix::fs::open(path, flags, Mode::empty()).map_err(errno)?);
+        let fd = rustix::fs::open(&path, flags, Mode::empty()).map_err(errno)?;
+        self.listing = Some((fd, path));
         Ok(())
     }
     fn list_some(&mut self) -> R<Vec<Name>> {
-        let fd = self.listing.as_ref().ok_or(libc::EBADF)?;
+        let (fd, path) = self.listing.as_ref().ok_or(libc::EBADF)?;
         loop {
-            let (names, any) = page(fd)?;
+            let (mut names, any) = page(fd)?;
+            names.retain(|(n, _)| !self.ghosts || lstat(&path.join(n)).is_ok());
             if !names.is_empty() || !any {
                 return Ok(names);
             }
@@ -209,7 +215,10 @@ impl Subject for Real {
     }
 
     fn tree(&mut self) -> Tree {
-        super::walk::tree(&self.root)
+        let mut tree = super::walk::tree(&self.root);
+        let ghost = |faults: &[String]| faults.contains(&"lstat: errno 2".into());
+        tree.0.retain(|_, e| !self.ghosts || !ghost(&e.faults));
+        tree
     }
 }
 

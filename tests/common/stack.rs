@@ -35,14 +35,19 @@ impl Stack {
     /// Layers that are there already, in `dir` or elsewhere.
     pub fn over(dir: TempDir, lowers: Vec<PathBuf>) -> Stack {
         rustix::process::umask(rustix::fs::Mode::empty());
-        let at = |name: &str| {
-            let path = dir.path().join(name);
-            fs::create_dir(&path).unwrap();
-            path
-        };
-        let (plain, upper) = (at("plain"), at("upper"));
+        // others than root go in, too
+        super::posix::chmod(dir.path(), 0o755).unwrap();
+        let at = |name: &str| fs::create_dir(dir.path().join(name)).unwrap();
+        at("upper");
         at("work");
-        at("mnt");
+        Stack::with_upper(dir, lowers)
+    }
+
+    /// The same where the upper and the work directory are there, too.
+    pub fn with_upper(dir: TempDir, lowers: Vec<PathBuf>) -> Stack {
+        let (plain, upper) = (dir.path().join("plain"), dir.path().join("upper"));
+        fs::create_dir(&plain).unwrap();
+        fs::create_dir(dir.path().join("mnt")).unwrap();
         flatten(&lowers, &plain);
         // the root of a mount with an upper is the upper's
         copy_attributes(&plain, &upper);

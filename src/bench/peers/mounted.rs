@@ -135,10 +135,10 @@ impl Mounted {
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        if matches!(self.what, What::Kernel) {
-            if let Err(e) = unmount(&self.path) {
-                eprintln!("vellum bench: {e}");
-            }
+        if matches!(self.what, What::Kernel)
+            && let Err(e) = unmount(&self.path)
+        {
+            eprintln!("vellum bench: {e}");
         }
     }
 }

@@ -1,0 +1,169 @@
+//! `vellum bench`.
+
+use crate::bench::{self, Failure, Options, Report};
+use clap::{Args, ValueHint};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Measure layer stacking: this program, the kernel's overlayfs, fuse-overlayfs and others
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  # everything that is found here, on a generated tree
+  vellum bench --out results
+
+  # a real root file system, two operations, another program beside the others
+  vellum bench --tree /srv/debian --ops find,mount --peer 'mine=my-overlay -o lowerdir={lower},upperdir={upper},workdir={work} {mnt}'
+
+Exit code 1: a peer failed an operation, or a layer changed; the table says which.")]
+pub struct Bench {
+    /// Depths of the stacks
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        default_value = "1,8,32,100"
+    )]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=4000))]
+    layers: Vec<u16>,
+
+    /// Regular files in the generated tree
+    #[arg(long, value_name = "N", default_value_t = 5000)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    files: u32,
+
+    /// A directory to cut into layers instead of a generated tree; it is copied, never changed
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    tree: Option<PathBuf>,
+
+    /// Whom to measure, by name: plain, overlayfs, fuse-overlayfs, vellum, vellum-passthrough
+    #[arg(
+        long,
+        value_name = "auto|LIST",
+        value_delimiter = ',',
+        default_value = "auto"
+    )]
+    peers: Vec<String>,
+
+    /// Another program that mounts; {lower}, {upper}, {work} and {mnt} are replaced, and without
+    /// any of them -o lowerdir=...,upperdir=...,workdir=... MOUNTPOINT is added
+    #[arg(long = "peer", value_name = "NAME=COMMAND")]
+    extra: Vec<String>,
+
+    /// What to measure: names of rows or beginnings of them, as in find,lookup-cold,rm
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    ops: Vec<String>,
+
+    /// How often everything is measured
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: u16,
+
+    /// Directory for results.json and table.txt
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    out: Option<PathBuf>,
+
+    /// The same seed makes the same tree, layers and order
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    seed: u64,
+
+    /// Size of the large file in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 256)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    large: u32,
+
+    /// Files looked up to measure memory
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    nodes: u32,
+
+    /// Seconds after which a peer that hangs is aborted
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    limit: u64,
+
+    /// Where layers and mounts are made for the time of the run; the default is $TMPDIR or /tmp
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    scratch: Option<PathBuf>,
+
+    /// Do not show how far it is
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+impl Bench {
+    /// Measures, and writes the results.
+    pub fn run(self) -> ExitCode {
+        match self.measure() {
+            Ok(code) => code,
+            Err(e) => {
+                eprintln!("vellum: bench: {e}");
+                ExitCode::FAILURE
+            }
+        }
+    }
+
+    fn measure(self) -> bench::Result<ExitCode> {
+        if let Some(out) = &self.out {
+            fs::create_dir_all(out)?; // not after an hour of measuring
+        }
+        let out = self.out.clone();
+        let options = self.options()?;
+        crate::sys::interrupt::install()?;
+        let report = bench::run(&options)?;
+        let text = bench::table::render(&report.results);
+        let printed = super::print(&text);
+        if let Some(out) = out {
+            write(&out, &text, &report, &options)?;
+        }
+        Ok(
+            match (report.results.interrupted, report.results.has_failures()) {
+                (true, _) => ExitCode::from(INTERRUPTED),
+                (false, true) => ExitCode::FAILURE,
+                (false, false) => printed,
+            },
+        )
+    }
+
+    fn options(self) -> bench::Result<Options> {
+        let usize_of = |n: u32| usize::try_from(n).map_err(Failure::new);
+        Ok(Options {
+            layers: distinct(self.layers.into_iter().map(usize::from)),
+            files: usize_of(self.files)?,
+            tree: self.tree,
+            peers: self.peers.into_iter().filter(|p| p != "auto").collect(),
+            extra_peers: self.extra,
+            ops: self.ops,
+            rounds: usize::from(self.rounds),
+            seed: self.seed,
+            large: u64::from(self.large) << 20,
+            nodes: usize_of(self.nodes)?,
+            limit: self.limit,
+            scratch: self.scratch.unwrap_or_else(std::env::temp_dir),
+            vellum: std::env::current_exe()?,
+            progress: !self.quiet,
+        })
+    }
+}
+
+/// What shells give for SIGINT.
+const INTERRUPTED: u8 = 130;
+
+/// A depth given twice is measured once.
+fn distinct(layers: impl Iterator<Item = usize>) -> Vec<usize> {
+    let mut all: Vec<usize> = layers.collect();
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+fn write(out: &Path, text: &str, report: &Report, options: &Options) -> bench::Result<()> {
+    let json = bench::json::render(&report.results, options, &report.machine);
+    let json = serde_json::to_string_pretty(&json).map_err(Failure::new)?;
+    for (name, data) in [("results.json", json.as_str()), ("table.txt", text)] {
+        fs::write(out.join(name), data)
+            .map_err(|e| Failure::new(format!("{}: {e}", out.join(name).display())))?;
+    }
+    Ok(())
+}
