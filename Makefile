@@ -38,8 +38,8 @@ fuzz-build: ## the fuzz targets compile
 	@if [ -f fuzz/Cargo.toml ]; then $(CARGO) build --manifest-path fuzz/Cargo.toml; \
 	else echo "fuzz-build: this tree has no fuzz targets"; fi
 
-bench: build ## measure against the peers that are installed; see docs/performance.md
-	@scripts/bench.sh
+bench: build ## measure against the peers that are installed, as root; BENCH="--rounds 3" passes options on
+	"$(TARGET)/release/vellum" bench --out "$(TARGET)/bench" $(BENCH)
 
 conformance: build ## the public suites, whole, beside plain ext4 and kernel overlayfs (about an hour)
 	@scripts/deps.sh conformance

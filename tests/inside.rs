@@ -55,7 +55,7 @@ const DAILY: &[Work] = &[
         git rm -q -r perl5/Debconf 2>/dev/null || git rm -q -r perl5/Debian; git commit -q -a -m second
         git checkout -q main; git merge -q other; git checkout -q HEAD~1; git checkout -q main
         git clone -q /root/repo /root/clone
-        git -C /root/clone gc -q --prune=now
+        git -C /root/clone -c pack.threads=1 gc -q --prune=now
         for r in repo clone; do git -C /root/$r fsck --full --strict; git -C /root/$r status --porcelain; done
         git -C /root/clone rev-parse HEAD; git -C /root/clone ls-files | wc -l
         rm -rf /root/repo/.git/logs /root/clone/.git/logs

@@ -406,7 +406,30 @@ fn a_read_only_mount_needs_no_upper() {
     assert_eq!(fs::metadata(stack.mnt.join("f")).unwrap().len(), 4);
 }
 
-/// A file of the size of a mount's layers, to see that a refusal touched nothing.
+#[test]
+fn remount_to_read_only_and_back() {
+    if !may_mount() {
+        return;
+    }
+    let stack = Stack::new(1);
+    stack.mount(&[]);
+    // -i: without it mount(8) starts its FUSE helper, which wants an installed program
+    let remount = |how: &str| {
+        run(Command::new("mount")
+            .args(["-i", "-o", how])
+            .arg(&stack.mnt))
+    };
+    let file = stack.mnt.join("f");
+    fs::write(&file, "x").unwrap();
+    remount("remount,ro");
+    let refused = fs::write(&file, "y").unwrap_err();
+    assert_eq!(refused.raw_os_error(), Some(30), "{refused}");
+    remount("remount,rw");
+    fs::write(&file, "z").unwrap();
+    assert_eq!(fs::read_to_string(stack.upper.join("f")).unwrap(), "z");
+}
+
+/// What there is in the test's directory, to see that a refusal touched nothing.
 fn state(stack: &Stack) -> String {
     let all = sh(
         "cd \"$1\" && find . -printf '%p %y %m %T@ %s\\n' | sort && getfattr -R -h -d -m- . 2>/dev/null",
