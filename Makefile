@@ -49,7 +49,9 @@ conformance-short: build ## the same suites, short (about 10 minutes)
 	@scripts/deps.sh conformance
 	@scripts/conformance.sh short
 
-install: build ## into DESTDIR/PREFIX; ALIAS=1 also under the name fuse-overlayfs
+install: ## into DESTDIR/PREFIX; ALIAS=1 also under the name fuse-overlayfs
+	@# not a dependency: under sudo there is often no cargo
+	@[ -x "$(TARGET)/release/vellum" ] || $(MAKE) --no-print-directory build
 	install -d "$(DESTDIR)$(BINDIR)"
 	install -m 755 "$(TARGET)/release/vellum" "$(DESTDIR)$(BINDIR)/vellum"
 	ln -sf vellum "$(DESTDIR)$(BINDIR)/vellum-overlayfs"
