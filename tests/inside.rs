@@ -162,8 +162,7 @@ const HEAVY: &[Work] = &[
         as "pgbench -h /tmp -n -c 4 -j 2 -t 500 b >/dev/null 2>&1"
         as "pg_ctl -D /root/pg/data -w -m immediate stop >/dev/null"    # as a crash
         up
-        as "psql -h /tmp -At b -c 'select count(*) from pgbench_history' -c 'select count(*) from pgbench_accounts'
-            -c 'select (select sum(abalance) from pgbench_accounts) = (select sum(delta) from pgbench_history)'"
+        as "psql -h /tmp -At b -c 'select count(*) from pgbench_history' -c 'select count(*) from pgbench_accounts' -c 'select (select sum(abalance) from pgbench_accounts) = (select sum(delta) from pgbench_history)'"
         as "vacuumdb -h /tmp -q -f -z b; reindexdb -h /tmp -q b; pg_dump -h /tmp b | wc -l"
         as "pg_ctl -D /root/pg/data -w stop >/dev/null"
         rm -rf /root/pg
