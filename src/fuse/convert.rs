@@ -13,6 +13,24 @@ pub(super) fn caller(req: &Request) -> Caller {
     }
 }
 
+/// The same, for requests that make no file: of a mount that may be id-mapped, the kernel leaves
+/// the ids out of these. Who asks is then looked up by process; that costs a file of /proc, so it
+/// is for where it matters. Nobody (`u32::MAX`), if the process cannot be found.
+pub(super) fn known_caller(req: &Request) -> Caller {
+    let mut who = caller(req);
+    if who.uid == u32::MAX {
+        who.uid = fs_uid(who.pid).unwrap_or(u32::MAX);
+    }
+    who
+}
+
+/// The user id with which a process uses files.
+fn fs_uid(pid: u32) -> Option<u32> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let ids = status.lines().find_map(|l| l.strip_prefix("Uid:"))?;
+    ids.split_whitespace().nth(3)?.parse().ok() // real, effective, saved, file system
+}
+
 /// The type of a file.
 pub(super) fn file_type(kind: Kind) -> FileType {
     match kind {

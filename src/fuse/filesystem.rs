@@ -1,7 +1,7 @@
 //! One request, one engine call, one reply.
 
-use super::adapter::{Adapter, FIRST_GENERATION, NO_HANDLE, hide_trusted};
-use super::convert::{caller, file_attr, file_type, no_entry, set_time};
+use super::adapter::{Adapter, FIRST_GENERATION, NO_HANDLE, has_trusted, hide_trusted};
+use super::convert::{caller, file_attr, file_type, known_caller, no_entry, set_time};
 use super::init::agree;
 use super::opens::Way;
 use super::reply::answer;
@@ -77,7 +77,11 @@ impl fuser::Filesystem for Adapter {
             atime: atime.map(set_time),
             mtime: mtime.map(set_time),
         };
-        let attr = self.engine.setattr(&caller(req), self.file(ino), &set);
+        let who = match size {
+            Some(_) => known_caller(req), // not everybody's truncation leaves set-id bits
+            None => caller(req),
+        };
+        let attr = self.engine.setattr(&who, self.file(ino), &set);
         answer("setattr", reply, attr, |r, a| {
             r.attr(&self.ttl(), &file_attr(&a));
         });
@@ -289,6 +293,9 @@ impl fuser::Filesystem for Adapter {
     ) {
         let kill = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
         let done = self.engine.write(self.file(ino), offset, data, kill);
+        if kill {
+            self.mode_changed(ino);
+        }
         answer("write", reply, done, |r, n| {
             r.written(u32::try_from(n).unwrap_or(u32::MAX));
         });
@@ -401,7 +408,7 @@ impl fuser::Filesystem for Adapter {
             return reply.error(fuser::Errno::ENOSYS);
         }
         let list = self.engine.listxattr(self.file(ino)).map(|mut list| {
-            if req.uid() != 0 {
+            if has_trusted(&list) && known_caller(req).uid != 0 {
                 hide_trusted(&mut list);
             }
             list
@@ -442,9 +449,11 @@ impl fuser::Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         let file = self.file(ino);
-        let done = self
-            .engine
-            .fallocate(&caller(req), file, mode, offset, length);
+        let who = known_caller(req);
+        let done = self.engine.fallocate(&who, file, mode, offset, length);
+        if who.uid != 0 {
+            self.mode_changed(ino);
+        }
         answer("fallocate", reply, done, |r, ()| r.ok());
     }
 

@@ -137,7 +137,10 @@ impl Ready {
         let engine = Arc::new(Engine::open(config)?);
         let read_only = engine.read_only() || options.flags.contains(MsFlags::MS_RDONLY);
         let mounted = mount(mountpoint, options, read_only)?;
+        let mut options = options.clone();
+        options.acl &= engine.keeps_acls();
         let adapter = Adapter::new(engine, options.clone());
+        let notifier = adapter.notifier.clone();
         let mut session_config = fuser::Config::default();
         session_config.n_threads = Some(options.threads.max(1));
         let acl = match options.allow {
@@ -151,7 +154,8 @@ impl Ready {
             .and_then(|device| Session::from_fd(adapter, device, acl, session_config))
             .context(|| "the kernel does not take the mount as asked for");
         let checked = session.and_then(|session| {
-            may_pass_through(options, &mounted)?;
+            notifier.get_or_init(|| session.notifier());
+            may_pass_through(&options, &mounted)?;
             Ok(session)
         });
         match checked {

@@ -10,7 +10,8 @@ use super::links::{self, LinkMap};
 use super::listing::{Listing, ListingEntry};
 use super::merge::{Part, Stack};
 use super::table::{DirNode, Node, Table};
-use crate::sys::{Loc, loc, xattr};
+use crate::sys::process::fd_budget;
+use crate::sys::{Loc, Ownership, loc, xattr};
 use crate::vfs::cookie::CookieKey;
 use crate::vfs::error::Context;
 use crate::vfs::whiteout::{NAME_MAX, is_private_xattr};
@@ -19,15 +20,15 @@ use lru::LruCache;
 use nix::errno::Errno;
 use parking_lot::Mutex;
 use rustix::fs::OFlags;
+use std::collections::HashMap;
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 /// Directories of layers kept open at most.
-const OPEN_DIRS: usize = 1024;
+const OPEN_DIRS: usize = 8192;
 
 /// Layers stacked at most: layer numbers are 16 bits wide, and inode numbers keep 12 of them.
 pub const MAX_LAYERS: usize = 4000;
@@ -41,12 +42,19 @@ pub struct DirsLower {
     key: CookieKey,
     open: Mutex<LruCache<(NodeId, u16), Arc<OwnedFd>>>,
     links: Vec<OnceLock<LinkMap>>,
+    /// How many names of a file with several show.
+    shown: Mutex<HashMap<NodeId, u32>>,
     fingerprint: u64,
 }
 
 impl DirsLower {
     /// Opens the layers, topmost first.
-    pub fn open(paths: &[PathBuf], space: Arc<InoSpace>, key: CookieKey) -> Result<DirsLower> {
+    pub fn open(
+        paths: &[PathBuf],
+        space: Arc<InoSpace>,
+        key: CookieKey,
+        ownership: Ownership,
+    ) -> Result<DirsLower> {
         if paths.len() > MAX_LAYERS {
             return Err(Error::because(
                 Errno::E2BIG,
@@ -66,23 +74,17 @@ impl DirsLower {
             space.node(st.st_dev, st.st_ino);
             (st.st_ino, paths.len()).hash(&mut hasher);
         }
-        let stack = Stack { layers };
-        let root = Arc::new(DirNode {
-            id: NodeId::ROOT,
-            place: None,
-            parts: stack.root()?.into(),
-            listing: OnceLock::new(),
-        });
+        let stack = Stack { layers, ownership };
+        let root = Arc::new(DirNode::new(NodeId::ROOT, None, stack.root()?, None));
         Ok(DirsLower {
             links: stack.layers.iter().map(|_| OnceLock::new()).collect(),
+            shown: Mutex::default(),
             stack,
             root,
             table: Table::default(),
             space,
             key,
-            open: Mutex::new(LruCache::new(
-                NonZeroUsize::new(OPEN_DIRS).unwrap_or(NonZeroUsize::MIN),
-            )),
+            open: Mutex::new(LruCache::new(fd_budget(30, OPEN_DIRS))),
             fingerprint: hasher.finish(),
         })
     }
@@ -171,7 +173,7 @@ impl DirsLower {
 
     fn dir_attr(&self, dir: &DirNode) -> Result<Attr> {
         let fd = self.part_fd(dir, &dir.parts[0])?;
-        let mut attr = loc::attr_of(&Loc::Fd(fd.as_fd()).stat()?, dir.id)?;
+        let mut attr = loc::attr_of(&self.stack.ownership.stat(Loc::Fd(fd.as_fd()))?, dir.id)?;
         if dir.parts.len() > 1 {
             attr.nlink = 2 + self.listing(dir)?.subdirs();
         }
@@ -182,29 +184,16 @@ impl DirsLower {
         &self,
         parent: &Arc<DirNode>,
         listing: &Listing,
+        at: u32,
         entry: &ListingEntry,
     ) -> Result<Attr> {
-        let name = listing.name(entry);
-        let parts = self
-            .stack
-            .descend(&parent.parts, name, Some(listing.layers(entry)))?;
-        let first = parts
-            .first()
-            .ok_or_else(|| Error::because(Errno::EIO, "directory vanished from its layer"))?;
-        let fd = Arc::new(self.stack.open(first)?);
-        let st = Loc::Fd(fd.as_fd()).stat()?;
-        let id = self.space.node(st.st_dev, st.st_ino);
-        let layer = first.layer;
-        let node = self.table.count(id, || {
-            Node::Dir(Arc::new(DirNode {
-                id,
-                place: Some((parent.clone(), name.into())),
-                parts: parts.into(),
-                listing: OnceLock::new(),
-            }))
-        });
-        let evicted = self.open.lock().push((id, layer), fd);
-        drop(evicted);
+        let known = parent.known.lock().get(&at).and_then(Weak::upgrade);
+        let dir = match known {
+            Some(dir) => dir,
+            None => self.meet(parent, listing, at, entry)?,
+        };
+        let id = dir.id;
+        let node = self.table.count(id, || Node::Dir(dir));
         match node {
             Node::Dir(dir) => self
                 .dir_attr(&dir)
@@ -219,26 +208,75 @@ impl DirsLower {
         }
     }
 
+    fn meet(
+        &self,
+        parent: &Arc<DirNode>,
+        listing: &Listing,
+        at: u32,
+        entry: &ListingEntry,
+    ) -> Result<Arc<DirNode>> {
+        let name = listing.name(entry);
+        let layers = listing.layers(entry);
+        let met = self.stack.meet(&parent.parts, name, layers, &self.key)?;
+        let layer = met.parts.first().map_or(0, |p| p.layer);
+        let st = Loc::Fd(met.fd.as_fd()).stat()?;
+        let id = self.space.node(st.st_dev, st.st_ino);
+        let place = Some((parent.clone(), name.into()));
+        let dir = Arc::new(DirNode::new(id, place, met.parts, met.listing));
+        parent.known.lock().insert(at, Arc::downgrade(&dir));
+        let evicted = self.open.lock().push((id, layer), Arc::new(met.fd));
+        drop(evicted);
+        Ok(dir)
+    }
+
     fn look_up(&self, parent: &Arc<DirNode>, name: &[u8]) -> Result<Option<Attr>> {
         let listing = self.listing(parent)?;
         let Some((at, entry)) = listing.find(name) else {
             return Ok(None);
         };
         if entry.kind == Kind::Dir {
-            return self.look_up_dir(parent, &listing, entry).map(Some);
+            return self
+                .look_up_dir(parent, &listing, at as u32, entry)
+                .map(Some);
         }
         let (_, part) = Self::part(parent, entry.layer)?;
         let fd = self.part_fd(parent, part)?;
-        let st = Loc::At(fd.as_fd(), name).stat()?;
+        let st = self.stack.ownership.stat(Loc::At(fd.as_fd(), name))?;
         let id = if st.st_nlink > 1 {
             self.space.linked(usize::from(entry.layer), st.st_ino)
         } else {
             self.space.node(st.st_dev, st.st_ino)
         };
-        let attr = loc::attr_of(&st, id)?;
+        let mut attr = loc::attr_of(&st, id)?;
+        self.count_names(&mut attr, entry.layer, st.st_ino)?;
         self.table
             .count(id, || Node::File(parent.clone(), at as u32));
         Ok(Some(attr))
+    }
+
+    /// Makes the link count that of the names which show: a layer above may hide some.
+    fn count_names(&self, attr: &mut Attr, layer: u16, ino: u64) -> Result<()> {
+        if attr.nlink < 2 || layer == 0 {
+            return Ok(());
+        }
+        if let Some(n) = self.shown.lock().get(&attr.ino) {
+            attr.nlink = *n;
+            return Ok(());
+        }
+        let mut shown = 0;
+        let none = Vec::new();
+        for (path, name) in self.link_map(layer)?.get(&ino).unwrap_or(&none) {
+            let Some(dir) = super::resolve_dir(self, NodeId::ROOT, path)? else {
+                continue;
+            };
+            let listing = self.dir(dir).and_then(|d| self.listing(&d));
+            self.forget(dir, 1);
+            shown += u32::from(listing?.find(name).is_some_and(|(_, e)| e.layer == layer));
+        }
+        // a name that is in use shows; names outside the layer cannot be seen from here
+        attr.nlink = shown.max(1);
+        self.shown.lock().insert(attr.ino, attr.nlink);
+        Ok(())
     }
 
     fn link_map(&self, layer: u16) -> Result<&LinkMap> {
@@ -255,7 +293,12 @@ impl Lower for DirsLower {
     fn attr(&self, id: NodeId) -> Result<Attr> {
         match self.node(id)? {
             Node::Dir(dir) => self.dir_attr(&dir),
-            Node::File(dir, at) => self.with_file(&dir, at, |l, _, _| loc::attr_of(&l.stat()?, id)),
+            Node::File(dir, at) => self.with_file(&dir, at, |l, part, _| {
+                let st = self.stack.ownership.stat(l)?;
+                let mut attr = loc::attr_of(&st, id)?;
+                self.count_names(&mut attr, dir.parts[part].layer, st.st_ino)?;
+                Ok(attr)
+            }),
         }
     }
 

@@ -81,7 +81,12 @@ pub fn resolve_dir(lower: &dyn Lower, from: NodeId, path: &[Vec<u8>]) -> Result<
     let mut at = from;
     lower.pin(at)?;
     for part in path {
-        let next = lower.lookup(at, part);
+        // asked first, so that no attributes are made of a file that is in the way
+        let next = match lower.contains(at, part) {
+            Ok(Some(crate::vfs::Kind::Dir)) => lower.lookup(at, part),
+            Ok(_) => Ok(None),
+            Err(e) => Err(e),
+        };
         lower.forget(at, 1);
         match next? {
             Some(attr) if attr.kind == crate::vfs::Kind::Dir => at = attr.ino,

@@ -8,7 +8,7 @@ use crate::vfs::{Error, NodeId, Result};
 use nix::errno::Errno;
 use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 /// A directory of the merged tree.
 #[derive(Debug)]
@@ -21,6 +21,28 @@ pub struct DirNode {
     pub parts: Box<[Part]>,
     /// Its listing, once it was needed.
     pub listing: OnceLock<Arc<Listing>>,
+    /// Its subdirectories that are known, by the place of their entries in the listing.
+    pub known: Mutex<HashMap<u32, Weak<DirNode>>>,
+}
+
+impl DirNode {
+    /// A directory that nothing is known of yet but where it is.
+    pub fn new(
+        id: NodeId,
+        place: Option<(Arc<DirNode>, Box<[u8]>)>,
+        parts: Vec<Part>,
+        listing: Option<Listing>,
+    ) -> DirNode {
+        DirNode {
+            id,
+            place,
+            parts: parts.into(),
+            listing: listing
+                .map(Arc::new)
+                .map_or_else(OnceLock::new, OnceLock::from),
+            known: Mutex::default(),
+        }
+    }
 }
 
 /// What a number stands for.
@@ -32,9 +54,33 @@ pub enum Node {
     File(Arc<DirNode>, u32),
 }
 
+impl Node {
+    /// The directory it is in.
+    fn parent(&self) -> Option<&Arc<DirNode>> {
+        match self {
+            Node::Dir(dir) => dir.place.as_ref().map(|(parent, _)| parent),
+            Node::File(parent, _) => Some(parent),
+        }
+    }
+}
+
 struct Slot {
     node: Node,
     references: u64,
+    /// Nodes in this directory that are in the table. A node's parents stay as long as it does:
+    /// copy-up asks for its path, and the kernel may forget a parent first (a file with two names
+    /// was found by one, and is in use by the other).
+    children: u64,
+}
+
+impl Slot {
+    fn new(node: Node) -> Slot {
+        Slot {
+            node,
+            references: 0,
+            children: 0,
+        }
+    }
 }
 
 const SHARDS: usize = 16;
@@ -60,13 +106,35 @@ impl Table {
 
     /// Counts a reference to `id`; `make` says what it is if it was not known.
     pub fn count(&self, id: NodeId, make: impl FnOnce() -> Node) -> Node {
-        let mut shard = self.shard(id).lock();
-        let slot = shard.entry(id).or_insert_with(|| Slot {
-            node: make(),
-            references: 0,
+        let mut new = false;
+        let node = {
+            let mut shard = self.shard(id).lock();
+            let slot = shard.entry(id).or_insert_with(|| {
+                new = true;
+                Slot::new(make())
+            });
+            slot.references += 1;
+            slot.node.clone()
+        };
+        let mut child = new.then(|| node.clone());
+        while let Some(parent) = child.as_ref().and_then(Node::parent).cloned() {
+            child = self.add_child(parent);
+        }
+        node
+    }
+
+    /// Counts a child of a directory; returns the directory if it was not known.
+    fn add_child(&self, dir: Arc<DirNode>) -> Option<Node> {
+        dir.place.as_ref()?; // the root is not in the table
+        let mut shard = self.shard(dir.id).lock();
+        let mut new = None;
+        let slot = shard.entry(dir.id).or_insert_with(|| {
+            let node = Node::Dir(dir);
+            new = Some(node.clone());
+            Slot::new(node)
         });
-        slot.references += 1;
-        slot.node.clone()
+        slot.children += 1;
+        new
     }
 
     /// Counts a reference to a known node.
@@ -80,19 +148,30 @@ impl Table {
         }
     }
 
-    /// Gives references back; the last one removes the node.
+    /// Gives references back; the last one removes the node, and then its parents as far as
+    /// nothing else needs them.
     pub fn forget(&self, id: NodeId, n: u64) {
+        let mut gone = self.release(id, |slot| {
+            slot.references = slot.references.saturating_sub(n)
+        });
+        while let Some(node) = gone {
+            gone = node.parent().and_then(|parent| {
+                self.release(parent.id, |slot| {
+                    slot.children = slot.children.saturating_sub(1)
+                })
+            });
+            // `node` is dropped here, outside the lock: it may end a chain of directories
+        }
+    }
+
+    fn release(&self, id: NodeId, less: impl FnOnce(&mut Slot)) -> Option<Node> {
         let mut shard = self.shard(id).lock();
-        let gone = match shard.get_mut(&id) {
-            Some(slot) => {
-                slot.references = slot.references.saturating_sub(n);
-                slot.references == 0
-            }
-            None => false,
-        };
-        let dropped = if gone { shard.remove(&id) } else { None };
-        drop(shard);
-        drop(dropped); // outside the lock: it may end a chain of directories
+        let slot = shard.get_mut(&id)?;
+        less(slot);
+        if slot.references > 0 || slot.children > 0 {
+            return None;
+        }
+        shard.remove(&id).map(|slot| slot.node)
     }
 
     /// Takes all references but one.

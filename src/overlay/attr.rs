@@ -47,10 +47,13 @@ impl Engine {
                 attr
             }
             Place::Root | Place::Upper(..) | Place::Held(_) => {
-                let st = self.with_loc(node, |l| l.stat())?;
+                let st = self.with_loc(node, |l| self.ownership.stat(l))?;
                 loc::attr_of(&st, node.id)?
             }
         };
+        if node.kind == Kind::Dir {
+            attr.ctime = node.state.lock().shown_ctime(attr.ctime);
+        }
         let in_tree = matches!(place, Place::Root | Place::Upper(..));
         if node.kind == Kind::Dir && in_tree && lower.is_some() {
             attr.nlink = 2 + self.subdirs(node)?;
@@ -94,7 +97,9 @@ impl Engine {
         }
         if let Some(mode) = set.mode {
             upper.step("chmod")?;
-            self.with_loc(&node, |l| l.chmod(mode & 0o7777))?;
+            self.with_loc(&node, |l| {
+                self.ownership.change(l, None, None, Some(mode & 0o7777))
+            })?;
         }
         if let Some(size) = set.size {
             upper.step("truncate")?;
@@ -113,7 +118,7 @@ impl Engine {
         };
         let uid = map(set.uid, &|id| self.config.ids.uid_on_disk(id))?;
         let gid = map(set.gid, &|id| self.config.ids.gid_on_disk(id))?;
-        self.with_loc(node, |l| l.chown(uid, gid))
+        self.with_loc(node, |l| self.ownership.change(l, uid, gid, None))
     }
 
     fn truncate(&self, who: &Caller, node: &Arc<Node>, size: u64) -> Result<()> {
@@ -134,13 +139,13 @@ impl Engine {
     /// without CAP_FSETID does.
     pub(super) fn clear_suid(&self, node: &Arc<Node>) -> Result<()> {
         self.with_loc(node, |l| {
-            let mode = l.stat()?.st_mode & 0o7777;
+            let mode = self.ownership.stat(l)?.st_mode & 0o7777;
             let mut kept = mode & !libc::S_ISUID;
             if mode & libc::S_IXGRP != 0 {
                 kept &= !libc::S_ISGID;
             }
             if kept != mode {
-                l.chmod(kept)?;
+                self.ownership.change(l, None, None, Some(kept))?;
             }
             Ok(())
         })

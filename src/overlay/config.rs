@@ -1,6 +1,13 @@
 //! What is stacked, and how it is shown.
 
+use crate::sys::Loc;
+use crate::vfs::Result;
+use crate::vfs::error::Context;
+use rustix::fs::{CWD, Mode, OFlags};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
+
+pub use crate::sys::Ownership;
 
 pub use crate::upper::{UpperConfig, UserXattr};
 
@@ -13,14 +20,28 @@ pub struct Config {
     pub upper: Option<UpperConfig>,
     /// How owners on disk are shown.
     pub ids: IdMaps,
-    /// Owner and mode live in `user.containers.override_stat`.
-    pub xattr_permissions: bool,
+    /// Where owner, mode and type of files are kept; `None`: as the topmost layer's root says.
+    pub ownership: Option<Ownership>,
     /// Calls on extended attributes answer EOPNOTSUPP.
     pub noxattrs: bool,
     /// Directories report one link, and are not counted.
     pub static_nlink: bool,
     /// Inode numbers are cut to 32 bits.
     pub ino32: bool,
+}
+
+impl Config {
+    /// Where the topmost layer keeps owners, by what stands on its root.
+    pub(super) fn ownership_of_layers(&self) -> Result<Ownership> {
+        let upper = self.upper.as_ref().map(|u| &u.upper);
+        let Some(top) = upper.or(self.lowers.first()) else {
+            return Ok(Ownership::Inode);
+        };
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::openat(CWD, top, flags, Mode::empty())
+            .context(|| format!("layer {}", top.display()))?;
+        Ownership::of_root(Loc::Fd(root.as_fd()))
+    }
 }
 
 /// How owners on disk are shown.

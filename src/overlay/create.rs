@@ -3,7 +3,7 @@
 use super::Engine;
 use super::copyup::Need;
 use super::node::{Node, Place};
-use crate::sys::Loc;
+use crate::sys::{Loc, Owned};
 use crate::upper::{Over, Staged, Upper, UpperEntry};
 use crate::vfs::whiteout::NAME_MAX;
 use crate::vfs::{Attr, Caller, Error, Kind, NodeId, Result};
@@ -215,20 +215,21 @@ impl Engine {
             Some(_) => new.mode & 0o7777,
             None => new.mode & 0o7777 & !new.umask,
         };
-        let parent = Loc::Fd(fd.as_fd()).stat()?;
+        let parent = self.ownership.stat(Loc::Fd(fd.as_fd()))?;
         let setgid = parent.st_mode & libc::S_ISGID != 0;
         let uid = self.config.ids.uid_on_disk(who.uid)?.unwrap_or(self.own.0);
         let gid = match setgid {
             true => parent.st_gid,
             false => self.config.ids.gid_on_disk(who.gid)?.unwrap_or(self.own.1),
         };
-        if over == Over::Nothing && !opaque && uid == self.own.0 && (setgid || gid == self.own.1) {
+        let plain = over == Over::Nothing && !opaque && !self.ownership.is_overridden();
+        if plain && uid == self.own.0 && (setgid || gid == self.own.1) {
             return self.make_plain(upper, fd.as_fd(), name, new, perm);
         }
         let staged = match (&acl, new.kind) {
             (Some(acl), _) => upper.stage_under_acl(acl, new.kind, perm, new.rdev)?,
             (None, Kind::File) => upper.stage(Kind::File, 0, b"")?,
-            (None, kind) => upper.stage(kind, new.rdev, new.target)?,
+            (None, kind) => upper.stage(self.ownership.kind_on_disk(kind), new.rdev, new.target)?,
         };
         let ready = self.dress(
             upper,
@@ -277,20 +278,24 @@ impl Engine {
         opaque: bool,
     ) -> Result<()> {
         let at = upper.staged(staged);
-        at.chown(Some(uid), Some(gid))?;
-        if new.kind != Kind::Symlink {
-            // what a default ACL made of the mode is on the file already
-            let perm = match perm {
-                Some(perm) => perm,
-                None => at.stat()?.st_mode & 0o777 | new.mode & 0o7000,
-            };
-            let inherited = if setgid && new.kind == Kind::Dir {
-                libc::S_ISGID
-            } else {
-                0
-            };
-            at.chmod(perm | inherited)?;
-        }
+        // what a default ACL made of the mode is on the file already
+        let perm = match perm {
+            Some(perm) => perm,
+            None => at.stat()?.st_mode & 0o777 | new.mode & 0o7000,
+        };
+        let inherited = if setgid && new.kind == Kind::Dir {
+            libc::S_ISGID
+        } else {
+            0
+        };
+        let owned = Owned {
+            uid,
+            gid,
+            perm: perm | inherited,
+            kind: new.kind,
+            rdev: new.rdev,
+        };
+        self.ownership.set(at, &owned)?;
         if opaque {
             upper.set_opaque(at)?;
         }
@@ -312,6 +317,7 @@ impl Engine {
         if node.state.lock().alias.is_some() || node.state.lock().metacopy {
             self.make_impure(&dir)?;
         }
+        self.mark_data(upper, &node)?;
         match over {
             Over::Nothing => {
                 upper.step("link")?;

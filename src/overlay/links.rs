@@ -186,20 +186,23 @@ impl Engine {
         };
         let intent = upper.intend(staged, &path)?;
         let mut done = 0;
-        let linked: Result<()> = ready
-            .iter()
-            .zip(names)
-            .try_for_each(|((_, fd), (_, name))| {
-                keep_times(fd, || upper.link_copy(&intent, fd.as_fd(), name))?;
-                done += 1;
-                Ok(())
-            });
+        let linked: Result<()> =
+            ready
+                .iter()
+                .zip(names)
+                .try_for_each(|((parent, fd), (_, name))| {
+                    keep_times(parent, fd, || upper.link_copy(&intent, fd.as_fd(), name))?;
+                    done += 1;
+                    Ok(())
+                });
         for (parent, _) in &ready {
             parent.changed(0);
         }
         if linked.is_err() {
-            for ((_, fd), (_, name)) in ready.iter().zip(names).take(done) {
-                keep_times(fd, || upper.remove(fd.as_fd(), name, Kind::File, false))?;
+            for ((parent, fd), (_, name)) in ready.iter().zip(names).take(done) {
+                keep_times(parent, fd, || {
+                    upper.remove(fd.as_fd(), name, Kind::File, false)
+                })?;
             }
         }
         upper.end_intent(intent)?;
@@ -224,6 +227,16 @@ impl Engine {
         Ok(())
     }
 
+    /// Gives a reference back that [`crate::lower::Lower::links`] counted on a directory. One that
+    /// got its node only since (it had none: not `known`) took the reference along.
+    pub(super) fn give_back(&self, dir: NodeId, known: bool) {
+        if known {
+            self.lower.forget(dir, 1);
+        } else {
+            self.forget_in_ns(dir, 1);
+        }
+    }
+
     fn finish(&self, upper: &Upper, intent: &Intent) -> Result<()> {
         let Some(Redirect::Absolute(mut path)) = Redirect::parse(&intent.of()?) else {
             return Ok(()); // not ours
@@ -242,10 +255,11 @@ impl Engine {
         let names = self.shown_links(attr.ino);
         self.lower.forget(attr.ino, 1);
         for (dir, name) in names? {
-            let linked = self
-                .receiving_dir(dir)
-                .and_then(|(_, fd)| keep_times(&fd, || upper.link_copy(intent, fd.as_fd(), &name)));
-            self.lower.forget(dir, 1);
+            let known = self.nodes.get(dir).is_some();
+            let linked = self.receiving_dir(dir).and_then(|(parent, fd)| {
+                keep_times(&parent, &fd, || upper.link_copy(intent, fd.as_fd(), &name))
+            });
+            self.give_back(dir, known);
             linked?;
         }
         Ok(())

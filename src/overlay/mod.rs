@@ -31,10 +31,11 @@ mod remove;
 mod rename;
 mod xattrs;
 
-pub use config::{Config, IdMaps, IdRange, UpperConfig, UserXattr};
+pub use config::{Config, IdMaps, IdRange, Ownership, UpperConfig, UserXattr};
 pub use data::Backing;
 
 use crate::lower::{DirsLower, EmptyLower, Lower};
+use crate::sys::process::fd_budget;
 use crate::sys::{Loc, loc};
 use crate::upper::Upper;
 use crate::vfs::cookie::CookieKey;
@@ -45,7 +46,6 @@ use nix::errno::Errno;
 use node::{Node, Nodes, Place};
 use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
-use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -57,6 +57,7 @@ const OPEN_DIRS: usize = 1024;
 pub struct Engine {
     lower: Arc<dyn Lower>,
     upper: Option<Upper>,
+    ownership: Ownership,
     space: Arc<InoSpace>,
     key: CookieKey,
     config: Config,
@@ -91,35 +92,46 @@ impl Engine {
                 "neither a lower nor an upper layer",
             ));
         }
-        if config.xattr_permissions {
-            return Err(Error::because(
-                Errno::EOPNOTSUPP,
-                "xattr_permissions: owners kept in extended attributes are not supported yet",
-            ));
-        }
         rustix::process::umask(rustix::fs::Mode::empty());
         let space = Arc::new(InoSpace::new());
         let key = CookieKey::new();
+        let ownership = match config.ownership {
+            Some(ownership) => ownership,
+            None => config.ownership_of_layers()?,
+        };
         let lower: Arc<dyn Lower> = if config.lowers.is_empty() {
             Arc::new(EmptyLower)
         } else {
-            Arc::new(DirsLower::open(&config.lowers, space.clone(), key.clone())?)
+            Arc::new(DirsLower::open(
+                &config.lowers,
+                space.clone(),
+                key.clone(),
+                ownership,
+            )?)
         };
         if let Some(upper) = &config.upper {
             refuse_overlap(config, upper)?;
         }
-        let upper = config.upper.as_ref().map(Upper::open).transpose()?;
+        let upper = match &config.upper {
+            None => None,
+            Some(upper) => {
+                let mut upper = upper.clone();
+                upper.ownership = ownership;
+                // an ACL is in the inode's mode, too
+                upper.acl &= !ownership.is_overridden();
+                Some(Upper::open(&upper)?)
+            }
+        };
         let engine = Engine {
             lower,
             upper,
+            ownership,
             space,
             key,
             config: config.clone(),
             nodes: Nodes::default(),
             ns: RwLock::new(()),
-            dirs: Mutex::new(LruCache::new(
-                NonZeroUsize::new(OPEN_DIRS).unwrap_or(NonZeroUsize::MIN),
-            )),
+            dirs: Mutex::new(LruCache::new(fd_budget(10, OPEN_DIRS))),
             files: files::Files::new(),
             hidden: Mutex::default(),
             links_hidden: AtomicBool::new(false),
@@ -152,6 +164,11 @@ impl Engine {
     /// True if nothing can be written.
     pub fn read_only(&self) -> bool {
         self.upper.is_none()
+    }
+
+    /// True if POSIX ACLs can be kept as far as the layers are concerned.
+    pub fn keeps_acls(&self) -> bool {
+        !self.ownership.is_overridden()
     }
 
     /// Number of files that the engine and the lower keep something for.

@@ -206,7 +206,7 @@ impl Engine {
             if alias.is_some() || metacopy {
                 self.make_impure(&dest.dir)?;
             }
-            return Ok(());
+            return self.mark_data(upper, node);
         }
         match lower {
             Some(lower) => {
@@ -225,6 +225,21 @@ impl Engine {
             }
             None => Ok(()),
         }
+    }
+
+    /// Writes down where the data of a metadata-only copy is, before the copy gets another name.
+    /// Ours say it from the start; the kernel's overlayfs leaves it out as long as the name is
+    /// the same.
+    pub(super) fn mark_data(&self, upper: &Upper, node: &Arc<Node>) -> Result<()> {
+        let lower = {
+            let state = node.state.lock();
+            state.lower.filter(|_| state.metacopy)
+        };
+        let Some(lower) = lower else { return Ok(()) };
+        let path = self.redirect_to(lower)?.ok_or_else(|| {
+            Error::because(Errno::EXDEV, "path in the lower is too long for a redirect")
+        })?;
+        self.with_loc(node, |l| upper.set_mark(l, "redirect", &path))
     }
 
     /// Makes the target ready to be replaced: a directory must be empty on disk, too.

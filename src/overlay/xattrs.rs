@@ -15,7 +15,9 @@ impl Engine {
         if name.is_empty() || name.len() > 255 {
             return Err(Error::new(Errno::ERANGE));
         }
-        xattr_on_disk(name).ok_or(Error::new(Errno::EPERM))
+        xattr_on_disk(name)
+            .and_then(|name| self.ownership.xattr_on_disk(name))
+            .ok_or(Error::new(Errno::EPERM))
     }
 
     /// The value of an attribute; ENODATA if there is none of that name.
@@ -43,7 +45,10 @@ impl Engine {
             _ => self.lower.list_xattr(id)?,
         };
         let mut shown = Vec::with_capacity(list.len());
-        for name in xattr::names(&list).filter_map(xattr_shown) {
+        let shown_names = xattr::names(&list)
+            .filter_map(xattr_shown)
+            .filter_map(|name| self.ownership.xattr_shown(name));
+        for name in shown_names {
             shown.extend_from_slice(&name);
             shown.push(0);
         }

@@ -10,7 +10,9 @@ pub mod copy;
 pub mod dir;
 pub mod interrupt;
 pub mod loc;
+pub mod ownership;
 pub mod process;
 pub mod xattr;
 
 pub use loc::Loc;
+pub use ownership::{Owned, Ownership};

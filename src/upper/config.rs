@@ -1,5 +1,6 @@
 //! What the user says about the upper.
 
+use crate::sys::Ownership;
 use std::path::PathBuf;
 
 /// Which namespace of extended attributes the marks go to.
@@ -31,6 +32,8 @@ pub struct UpperConfig {
     pub userxattr: UserXattr,
     /// POSIX ACLs are kept and inherited.
     pub acl: bool,
+    /// Where owner, mode and type of files are kept.
+    pub ownership: Ownership,
 }
 
 impl UpperConfig {
@@ -44,6 +47,7 @@ impl UpperConfig {
             redirect: true,
             userxattr: UserXattr::Auto,
             acl: true,
+            ownership: Ownership::Inode,
         }
     }
 }

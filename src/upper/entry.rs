@@ -56,7 +56,7 @@ impl Upper {
             if marks.aufs && aufs_name(name) != AufsName::Plain {
                 return Ok(UpperEntry::Absent);
             }
-            return Ok(UpperEntry::Present(st));
+            return Ok(UpperEntry::Present(self.ownership().shown(at, st)?));
         }
         if marks.aufs && name.len() + AUFS_PREFIX.len() <= NAME_MAX {
             let mut aufs = AUFS_PREFIX.to_vec();
@@ -157,7 +157,7 @@ impl Upper {
             }
             let look = match entry.kind {
                 None | Some(Kind::CharDev) => true,
-                Some(Kind::File) => marks.xwhiteouts,
+                Some(Kind::File) => marks.xwhiteouts || self.ownership().is_overridden(),
                 Some(_) => false,
             };
             if !look {
@@ -170,6 +170,7 @@ impl Upper {
             if self.is_whiteout(at, &st, marks)? {
                 return each(entry.name, None);
             }
+            let st = self.ownership().shown(at, st)?;
             each(entry.name, Kind::from_mode(st.st_mode))
         })
     }

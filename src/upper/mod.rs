@@ -23,7 +23,7 @@ pub use intent::Intent;
 pub use stage::{Over, Staged};
 pub use stop::Stop;
 
-use crate::sys::{Loc, xattr};
+use crate::sys::{Loc, Ownership, xattr};
 use crate::vfs::whiteout::Prefix;
 use crate::vfs::{Result, StatFs};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -69,6 +69,11 @@ impl Upper {
     /// As it was configured.
     pub fn config(&self) -> &UpperConfig {
         &self.config
+    }
+
+    /// Where owner, mode and type of files are kept.
+    pub fn ownership(&self) -> Ownership {
+        self.config.ownership
     }
 
     /// The namespace its marks are in.

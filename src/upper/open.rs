@@ -23,7 +23,9 @@ impl Upper {
         let root = open_dir(&config.upper, "upper directory")?;
         let lock = open_dir(&config.work, "work directory")?;
         check_pair(config, &root, &lock)?;
-        take_lock(&lock, config)?;
+        let until = Instant::now() + LOCK_PATIENCE;
+        take_lock(&lock, ("work", &config.work), until)?;
+        take_lock(&root, ("upper", &config.upper), until)?;
         let work = work_dir(&lock, config)?;
         sweep(work.as_fd()).context(|| format!("sweep of {}/work", config.work.display()))?;
         let dev = Loc::Fd(root.as_fd()).stat()?.st_dev;
@@ -78,10 +80,10 @@ fn check_pair(config: &UpperConfig, root: &OwnedFd, work: &OwnedFd) -> Result<()
     Ok(())
 }
 
-fn take_lock(work: &OwnedFd, config: &UpperConfig) -> Result<()> {
-    let until = Instant::now() + LOCK_PATIENCE;
+/// Locks a directory for as long as `dir` is open.
+fn take_lock(dir: &OwnedFd, (what, path): (&str, &Path), until: Instant) -> Result<()> {
     loop {
-        match rustix::fs::flock(work, FlockOperation::NonBlockingLockExclusive) {
+        match rustix::fs::flock(dir, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(()),
             Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < until => {
                 std::thread::sleep(Duration::from_millis(2));
@@ -90,14 +92,14 @@ fn take_lock(work: &OwnedFd, config: &UpperConfig) -> Result<()> {
                 return Err(Error::because(
                     Errno::EBUSY,
                     format!(
-                        "work directory {} is in use by another mount",
-                        config.work.display()
+                        "{what} directory {} is in use by another mount",
+                        path.display()
                     ),
                 ));
             }
             Err(e) => {
-                return Err(Error::from(e)
-                    .context(format!("lock on work directory {}", config.work.display())));
+                let what = format!("lock on {what} directory {}", path.display());
+                return Err(Error::from(e).context(what));
             }
         }
     }

@@ -6,6 +6,7 @@ pub mod attr;
 pub mod cookie;
 pub mod error;
 pub mod inospace;
+pub mod override_stat;
 pub mod whiteout;
 
 pub use attr::{Attr, Caller, DirEntry, Kind, NodeId, SetAttr, SetTime, StatFs, Time};

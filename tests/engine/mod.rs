@@ -1,4 +1,5 @@
 //! An engine over directories of a test, used by path, and a dump of the tree it shows.
+#![allow(dead_code, reason = "each test file uses some of it")]
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;

@@ -1,7 +1,7 @@
 //! What the options given so far add up to.
 
 use crate::fuse::MountOptions;
-use crate::overlay::{Config, UpperConfig};
+use crate::overlay::{Config, UpperConfig, UserXattr};
 use nix::mount::MsFlags;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -131,6 +131,11 @@ impl Draft {
         if self.squash_to_root {
             self.config.ids.squash_uid.get_or_insert(0);
             self.config.ids.squash_gid.get_or_insert(0);
+        }
+        let user = self.writing.userxattr == UserXattr::On;
+        if user && self.writing.metacopy && self.seen.contains(&"metacopy") {
+            // who owns a file could forge such a mark; overlayfs does not follow it either
+            self.warn("option metacopy=on is ignored: with userxattr, data is always copied");
         }
         let upper = match (self.upper.take(), self.work.take()) {
             (Some(upper), Some(work)) => Some(UpperConfig {

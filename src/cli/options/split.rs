@@ -94,7 +94,8 @@ mod tests {
 
     #[test]
     fn options_end_at_commas() {
-        let cases: &[(&str, &[(&str, Option<&str>)])] = &[
+        type Cut<'a> = &'a [(&'a str, Option<&'a str>)];
+        let cases: &[(&str, Cut<'_>)] = &[
             ("", &[]),
             (",,", &[]),
             ("ro", &[("ro", None)]),

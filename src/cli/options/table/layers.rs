@@ -1,7 +1,7 @@
 //! What is stacked, and how it is shown.
 
 use super::{Opt, honoured, refused, tolerated};
-use crate::overlay::UserXattr;
+use crate::overlay::{Ownership, UserXattr};
 
 /// The one option with a value that may be given several times.
 pub const LOWER_ONE: &str = "lowerdir+";
@@ -55,7 +55,7 @@ pub const LAYERS: &[Opt] = &[
     honoured(
         "metacopy",
         "=on|off",
-        "`on`, the default: a change of mode, owner or times copies no data",
+        "`on`, the default: a change of mode, owner or times copies no data, where marks go to `trusted.overlay.*`",
         |d, v| {
             d.writing.metacopy = v.switch()?;
             Ok(())
@@ -86,10 +86,10 @@ pub const LAYERS: &[Opt] = &[
     honoured(
         "nfs_export",
         "=off",
-        "`on` is refused: export over NFS needs the index",
+        "`on` is refused: it is about overlayfs's index, which is not kept",
         |_, v| match v.switch()? {
             false => Ok(()),
-            true => Err("the mount cannot be exported over NFS".into()),
+            true => Err("it is about overlayfs's index, which is not kept".into()),
         },
     ),
     honoured(
@@ -155,9 +155,13 @@ pub const OWNERS: &[Opt] = &[
     honoured(
         "xattr_permissions",
         "=0|1|2",
-        "where owner and mode are kept: `0` in the inode, `1` and `2` in an extended attribute (`user.containers.override_stat`)",
+        "where owner, mode and type of files are kept: `0` in the inode, `1` in `security.fuseoverlayfs.override_stat`, `2` in `user.containers.override_stat`; not given: as the topmost layer's root says",
         |d, v| {
-            d.config.xattr_permissions = v.one_of(&[("0", false), ("1", true), ("2", true)])?;
+            d.config.ownership = Some(v.one_of(&[
+                ("0", Ownership::Inode),
+                ("1", Ownership::Privileged),
+                ("2", Ownership::User),
+            ])?);
             Ok(())
         },
     ),
@@ -193,10 +197,11 @@ pub const SHOWN: &[Opt] = &[
             Ok(())
         },
     ),
-    honoured("ino32_t", "", "inode numbers are cut to 32 bits", |d, v| {
-        d.config.ino32 = v.switch()?;
-        Ok(())
-    }),
+    refused(
+        "ino32_t",
+        "",
+        "inode numbers cannot be cut to 32 bits; those of layers on one file system are its own",
+    ),
     honoured(
         "xino",
         "=on|auto|off",

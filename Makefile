@@ -1,0 +1,60 @@
+# Vellum. `make help` lists what there is.
+
+CARGO  ?= cargo
+PREFIX ?= /usr/local
+BINDIR ?= $(PREFIX)/bin
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+
+.DEFAULT_GOAL := help
+.PHONY: help deps build demo test check fuzz-build bench conformance conformance-short install clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+deps: ## install what is missing on this machine (Debian packages, by apt)
+	@scripts/deps.sh build demo test
+
+build: ## the optimised binary, target/release/vellum
+	@scripts/deps.sh build
+	$(CARGO) build --release --locked
+
+demo: build ## a Debian root in layers, mounted, lived in, unmounted (about 2 minutes at first)
+	@scripts/deps.sh demo
+	@scripts/demo.sh
+
+test: ## every test, real mounts included (root and /dev/fuse); under 20 minutes
+	@scripts/deps.sh build test
+	@scripts/test.sh
+
+check: ## format, lints, tests, documentation, fuzz targets: all without a warning
+	@scripts/deps.sh build test
+	$(CARGO) fmt --all -- --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	@scripts/test.sh
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
+	@$(MAKE) --no-print-directory fuzz-build
+
+fuzz-build: ## the fuzz targets compile
+	@if [ -f fuzz/Cargo.toml ]; then $(CARGO) build --manifest-path fuzz/Cargo.toml; \
+	else echo "fuzz-build: this tree has no fuzz targets"; fi
+
+bench: build ## measure against the peers that are installed; see docs/performance.md
+	@scripts/bench.sh
+
+conformance: build ## the public suites, whole, beside plain ext4 and kernel overlayfs (about an hour)
+	@scripts/deps.sh conformance
+	@scripts/conformance.sh full
+
+conformance-short: build ## the same suites, short (about 10 minutes)
+	@scripts/deps.sh conformance
+	@scripts/conformance.sh short
+
+install: build ## into DESTDIR/PREFIX; ALIAS=1 also under the name fuse-overlayfs
+	install -d "$(DESTDIR)$(BINDIR)"
+	install -m 755 "$(TARGET)/release/vellum" "$(DESTDIR)$(BINDIR)/vellum"
+	ln -sf vellum "$(DESTDIR)$(BINDIR)/vellum-overlayfs"
+	$(if $(ALIAS),ln -sf vellum "$(DESTDIR)$(BINDIR)/fuse-overlayfs")
+
+clean: ## all that was built; the cached Debian root and tools too
+	$(CARGO) clean
+	rm -rf "$(TARGET)/cache" "$(TARGET)/tools"

@@ -1,0 +1,99 @@
+//! Whole cases: layers and operations, from the start to the last comparison.
+
+use super::inproc::InProcess;
+use super::kernel;
+use super::layers::Item;
+use super::op::Op;
+use super::oracle::Oracle;
+use super::real::Real;
+use super::stack::Stack;
+use super::subject::Subject;
+use super::tree::{View, diff};
+
+/// The engine against a plain directory; then both again after a remount, twice.
+pub fn against_plain(layers: &[Vec<Item>], ops: &[Op], forgetful: bool) -> Result<(), String> {
+    let view = View::full();
+    let stack = Stack::build(layers);
+    let mut plain = Real::new(&stack.plain());
+    let mut oracle = Oracle::new(&mut plain, view);
+    let (first, second) = ops.split_at(ops.len() / 2);
+    let mut engine = InProcess::new(stack.engine(), forgetful);
+    oracle.run(&mut engine, first)?;
+    oracle.release(&mut engine);
+    drop(engine);
+    let mut engine = InProcess::new(stack.engine(), forgetful);
+    oracle.compare(&mut engine, "after a remount")?;
+    oracle
+        .run(&mut engine, second)
+        .map_err(|e| format!("after a remount: {e}"))?;
+    oracle.release(&mut engine);
+    drop(engine);
+    oracle.compare(
+        &mut InProcess::new(stack.engine(), forgetful),
+        "after the last remount",
+    )?;
+    stack.lowers_changed().map_or(Ok(()), Err)
+}
+
+/// An upper that the engine wrote, read by the kernel.
+pub fn then_kernel(layers: &[Vec<Item>], ops: &[Op]) -> Result<(), String> {
+    let view = View::full();
+    let stack = Stack::build(layers);
+    let mut plain = Real::new(&stack.plain());
+    let mut engine = InProcess::new(stack.engine(), true);
+    for op in ops {
+        let done = (op.apply(&mut engine, &view), op.apply(&mut plain, &view));
+        if done.0 != done.1 {
+            return Err(format!("{op:?}: {done:?}"));
+        }
+    }
+    drop(engine);
+    let mount = kernel::overlay(&stack, false);
+    let (a, b) = (kernel::subject(&mount).tree(), plain.tree());
+    mount.unmount();
+    match diff(&a, &b, &kernel::view(false, view)) {
+        Some(diff) => Err(format!("through kernel overlayfs:\n{diff}")),
+        None => stack.lowers_changed().map_or(Ok(()), Err),
+    }
+}
+
+/// An upper that the kernel wrote, read and written on by the engine.
+pub fn kernel_first(layers: &[Vec<Item>], ops: &[Op]) -> Result<(), String> {
+    let view = View::full();
+    let stack = Stack::build(layers);
+    let (first, second) = ops.split_at(ops.len() / 2);
+    let mount = kernel::overlay(&stack, false);
+    let mut subject = kernel::subject(&mount);
+    for op in first {
+        // what the kernel makes of it is not our affair here
+        drop(op.apply(&mut subject, &view));
+    }
+    subject.close();
+    let said = subject.tree();
+    mount.unmount();
+    let mut engine = InProcess::new(stack.engine(), true);
+    if let Some(diff) = diff(&engine.tree(), &said, &kernel::view(false, view)) {
+        return Err(format!("what kernel overlayfs left:\n{diff}"));
+    }
+    // a plain directory from the kernel's own tree, to go on from
+    let plain_dir = stack.path().join("plain2");
+    std::fs::create_dir(&plain_dir).unwrap();
+    let mount = kernel::overlay(&stack, false);
+    super::flatten::flatten(&[mount.path().to_owned()], &plain_dir);
+    mount.unmount();
+    drop(engine);
+    engine = InProcess::new(stack.engine(), true);
+    let mut plain = Real::new(&plain_dir);
+    let mut oracle = Oracle::new(
+        &mut plain,
+        View {
+            links: false,
+            ..view
+        },
+    );
+    oracle.inos = None; // names of one file parted in the kernel's copy-ups, and in `plain` with them
+    oracle
+        .run(&mut engine, second)
+        .map_err(|e| format!("over what kernel overlayfs left: {e}"))?;
+    stack.lowers_changed().map_or(Ok(()), Err)
+}

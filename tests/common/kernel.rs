@@ -1,0 +1,101 @@
+//! Mounts of the kernel's overlayfs: the reference, and the judge of what the upper holds.
+
+use super::real::Real;
+use super::stack::Stack;
+use super::tree::View;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A mount that ends with this value.
+pub struct Mounted {
+    at: PathBuf,
+    done: bool,
+}
+
+impl Mounted {
+    /// Something that is mounted already.
+    pub fn at(path: &Path) -> Mounted {
+        Mounted {
+            at: path.to_owned(),
+            done: false,
+        }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.at
+    }
+
+    /// Unmounts; it is an error if somebody still uses it.
+    pub fn unmount(mut self) {
+        self.done = true;
+        for _ in 0..200 {
+            match umount2(&self.at, MntFlags::empty()) {
+                // a process that another test's thread is just starting has our fds until it execs
+                Err(nix::errno::Errno::EBUSY) => std::thread::sleep(Duration::from_millis(10)),
+                other => return other.unwrap_or_else(|e| panic!("umount {:?}: {e}", self.at)),
+            }
+        }
+        self.done = false;
+        panic!("umount {:?}: in use", self.at);
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        if !self.done && umount2(&self.at, MntFlags::MNT_DETACH).is_err() {
+            eprintln!("left mounted: {:?}", self.at);
+        }
+    }
+}
+
+/// Mounts a stack with kernel overlayfs. `index`: hard links of a lower stay one file.
+pub fn overlay(stack: &Stack, index: bool) -> Mounted {
+    let lowers: Vec<String> = stack
+        .lowers
+        .iter()
+        .map(|l| l.display().to_string())
+        .collect();
+    let (index, xino) = if index {
+        ("on", "auto")
+    } else {
+        ("off", "off")
+    };
+    let data = format!(
+        "lowerdir={},upperdir={},workdir={},redirect_dir=on,metacopy=on,index={index},xino={xino}",
+        lowers.join(":"),
+        stack.upper().display(),
+        stack.work().display()
+    );
+    let at = stack.mnt();
+    mount(
+        Some("overlay"),
+        &at,
+        Some("overlay"),
+        MsFlags::empty(),
+        Some(data.as_str()),
+    )
+    .unwrap_or_else(|e| panic!("mount -t overlay -o {data}: {e}"));
+    Mounted::at(&at)
+}
+
+/// What it shows, but for whiteouts in a directory that only one layer has: it lists them,
+/// although there is nothing by their names.
+pub fn subject(mount: &Mounted) -> Real {
+    let mut real = Real::new(mount.path());
+    real.ghosts = true;
+    real
+}
+
+/// What can be compared through kernel overlayfs: merged directories show one link (its
+/// documentation: "st_nlink ... of a merged directory is 1"); without `index`, names of one file
+/// part at copy-up; in an upper that somebody else wrote, it lists the upper's inode numbers of
+/// directories where `stat` shows the lower's.
+pub fn view(index: bool, view: View) -> View {
+    View {
+        dir_nlink: false,
+        links: index,
+        d_ino: index,
+        ..view
+    }
+}

@@ -1,0 +1,47 @@
+//! What the oracle and the scenario tests share.
+//!
+//! A plain directory that got the same operations *is* the right answer for a union mount. So:
+//! [`layers`] makes stacks of layers, [`flatten`] makes the plain directory that such a stack
+//! stands for, [`op`] has operations, [`subject`] says what they can be done to, [`real`] and
+//! [`inproc`] do them to a directory and to an engine, [`tree`] is the text form of a whole tree,
+//! and [`oracle`] brings them together.
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "each test crate uses a part of this; a test fails by panicking"
+)]
+
+pub mod drive;
+pub mod flatten;
+pub mod inproc;
+pub mod kernel;
+pub mod layers;
+pub mod mounts;
+pub mod op;
+pub mod oracle;
+pub mod posix;
+pub mod real;
+pub mod stack;
+pub mod subject;
+pub mod tree;
+pub mod walk;
+
+/// Number of random cases a test tries: `VELLUM_CASES`, or `default`.
+pub fn cases(default: u32) -> u32 {
+    match std::env::var("VELLUM_CASES") {
+        Ok(n) => n.parse().expect("VELLUM_CASES is a number"),
+        Err(_) => default,
+    }
+}
+
+/// Where failing seeds of a test are kept: `proptest-regressions/NAME.txt`, which is committed.
+pub fn config(name: &'static str, default: u32) -> proptest::test_runner::Config {
+    use proptest::test_runner::{Config, FileFailurePersistence};
+    Config {
+        cases: cases(default),
+        failure_persistence: Some(Box::new(FileFailurePersistence::Direct(name))),
+        max_shrink_iters: 2000,
+        ..Config::default()
+    }
+}

@@ -1,0 +1,587 @@
+//! Operations: random ones that shrink, and what each does to a [`Subject`].
+//!
+//! The names are few, so that operations meet on the same files. `Debug` of a list of operations
+//! is Rust: a shrunk failure is pasted into a test as it is.
+
+use super::layers::content;
+use super::posix::{OMIT, R, Stamp, acl};
+use super::subject::{Name, Stat, Subject, join, list};
+use super::tree::{View, time};
+use proptest::prelude::*;
+use std::collections::BTreeSet;
+use std::sync::OnceLock;
+
+/// How a rename treats what is at the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    Plain,
+    NoReplace,
+    Exchange,
+}
+
+/// What `mknod` makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Node {
+    Fifo,
+    Socket,
+    /// Not 0:0: to make that one is EPERM on a union mount, for it is a whiteout.
+    Char,
+    Block,
+    File,
+}
+
+/// One operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Op {
+    Stat {
+        path: &'static str,
+    },
+    Create {
+        path: &'static str,
+        mode: u32,
+    },
+    Mkdir {
+        path: &'static str,
+        mode: u32,
+    },
+    Mknod {
+        path: &'static str,
+        node: Node,
+    },
+    Symlink {
+        path: &'static str,
+        target: &'static str,
+    },
+    Link {
+        from: &'static str,
+        to: &'static str,
+    },
+    Unlink {
+        path: &'static str,
+    },
+    Rmdir {
+        path: &'static str,
+    },
+    RmRf {
+        path: &'static str,
+    },
+    Rename {
+        from: &'static str,
+        to: &'static str,
+        how: How,
+    },
+    Write {
+        path: &'static str,
+        at: u64,
+        len: usize,
+        byte: u8,
+    },
+    Append {
+        path: &'static str,
+        len: usize,
+        byte: u8,
+    },
+    Truncate {
+        path: &'static str,
+        len: u64,
+    },
+    Punch {
+        path: &'static str,
+        at: u64,
+        len: u64,
+    },
+    Chmod {
+        path: &'static str,
+        mode: u32,
+    },
+    Chown {
+        path: &'static str,
+        uid: u32,
+        gid: u32,
+    },
+    Utimens {
+        path: &'static str,
+        atime: Stamp,
+        mtime: Stamp,
+    },
+    SetXattr {
+        path: &'static str,
+        name: &'static str,
+        len: usize,
+        flags: i32,
+    },
+    RemoveXattr {
+        path: &'static str,
+        name: &'static str,
+    },
+    SetAcl {
+        path: &'static str,
+        default: bool,
+        mask: u16,
+    },
+    CopyRange {
+        from: &'static str,
+        at: u64,
+        to: &'static str,
+        to_at: u64,
+        len: usize,
+    },
+    Hold {
+        slot: usize,
+        path: &'static str,
+        write: bool,
+    },
+    Release {
+        slot: usize,
+    },
+    HeldStat {
+        slot: usize,
+    },
+    HeldRead {
+        slot: usize,
+    },
+    HeldWrite {
+        slot: usize,
+        at: u64,
+        len: usize,
+        byte: u8,
+    },
+    HeldAppend {
+        slot: usize,
+        len: usize,
+        byte: u8,
+    },
+    HeldTruncate {
+        slot: usize,
+        len: u64,
+    },
+    HeldPunch {
+        slot: usize,
+        at: u64,
+        len: u64,
+    },
+    HeldChmod {
+        slot: usize,
+        mode: u32,
+    },
+    HeldSetXattr {
+        slot: usize,
+        len: usize,
+    },
+    HeldSync {
+        slot: usize,
+    },
+    /// Lists a directory; after the first page, one name goes and one comes.
+    ListAcross {
+        path: &'static str,
+        gone: &'static str,
+        new: &'static str,
+    },
+}
+
+/// Files held open at once.
+pub const SLOTS: usize = 3;
+
+/// What an operation lets its caller see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seen {
+    Nothing,
+    Number(usize),
+    Bytes(Vec<u8>),
+    Names(Vec<Name>),
+    /// Everything of a stat that is defined, as text.
+    Stat(String),
+}
+
+/// A stat as text. The size of a directory is its file system's own affair; so is the time of
+/// access of what was only read (`relatime`), which is shown only where it was set just before.
+fn seen(st: Stat, view: &View, atime: bool) -> Seen {
+    let dir = st.kind() == libc::S_IFDIR;
+    let size = if dir { 0 } else { st.size };
+    let counted = if dir { view.dir_nlink } else { view.links };
+    let nlink = if counted { st.nlink } else { 0 };
+    let mut text = format!(
+        "{:o} {}:{} n{nlink} size {size} dev {:x} mtime {}",
+        st.mode,
+        st.uid,
+        st.gid,
+        st.rdev,
+        time(st.mtime, view)
+    );
+    if atime {
+        text += &format!(" atime {}", time(st.atime, view));
+    }
+    Seen::Stat(text)
+}
+
+impl Op {
+    /// Does it.
+    pub fn apply(&self, s: &mut dyn Subject, view: &View) -> R<Seen> {
+        let nothing = |()| Seen::Nothing;
+        match *self {
+            Op::Stat { path } => s.stat(path).map(|st| seen(st, view, false)),
+            Op::Create { path, mode } => s.create(path, mode).map(nothing),
+            Op::Mkdir { path, mode } => s.mkdir(path, mode).map(nothing),
+            Op::Mknod { path, node } => mknod(s, path, node).map(nothing),
+            Op::Symlink { path, target } => {
+                s.symlink(path, target)?;
+                s.readlink(path).map(Seen::Bytes)
+            }
+            Op::Link { from, to } => s.link(from, to).map(nothing),
+            Op::Unlink { path } => s.unlink(path).map(nothing),
+            Op::Rmdir { path } => s.rmdir(path).map(nothing),
+            Op::RmRf { path } => rm_rf(s, path).map(nothing),
+            Op::Rename { from, to, how } => {
+                let flags = match how {
+                    How::Plain => 0,
+                    How::NoReplace => libc::RENAME_NOREPLACE,
+                    How::Exchange => libc::RENAME_EXCHANGE,
+                };
+                s.rename(from, to, flags).map(nothing)
+            }
+            Op::CopyRange {
+                from,
+                at,
+                to,
+                to_at,
+                len,
+            } => {
+                regular(s, from)?;
+                regular(s, to)?;
+                s.copy_range(from, at, to, to_at, len).map(Seen::Number)
+            }
+            Op::ListAcross { path, gone, new } => list_across(s, path, gone, new),
+            Op::Chmod { .. }
+            | Op::Chown { .. }
+            | Op::Utimens { .. }
+            | Op::SetXattr { .. }
+            | Op::RemoveXattr { .. }
+            | Op::SetAcl { .. } => self.set(s, view),
+            _ => self.data(s, view),
+        }
+    }
+
+    fn set(&self, s: &mut dyn Subject, view: &View) -> R<Seen> {
+        match *self {
+            Op::Chmod { path, mode } => {
+                if s.stat(path)?.kind() == libc::S_IFLNK {
+                    return Err(libc::EOPNOTSUPP); // the kernel's answer, before any file system's
+                }
+                s.chmod(path, mode)?;
+                s.stat(path).map(|st| seen(st, view, false))
+            }
+            Op::Chown { path, uid, gid } => {
+                s.chown(path, uid, gid)?;
+                s.stat(path).map(|st| seen(st, view, false))
+            }
+            Op::Utimens { path, atime, mtime } => {
+                s.utimens(path, atime, mtime)?;
+                s.stat(path).map(|st| seen(st, view, atime != OMIT))
+            }
+            Op::SetXattr {
+                path,
+                name,
+                len,
+                flags,
+            } => {
+                holds_xattrs(s, path)?;
+                s.setxattr(path, name, &content(b'v', len), flags)?;
+                s.getxattr(path, name).map(Seen::Bytes)
+            }
+            Op::RemoveXattr { path, name } => {
+                holds_xattrs(s, path)?;
+                s.removexattr(path, name).map(|()| Seen::Nothing)
+            }
+            Op::SetAcl {
+                path,
+                default,
+                mask,
+            } => {
+                holds_xattrs(s, path)?;
+                let name = match default {
+                    true => "system.posix_acl_default",
+                    false => "system.posix_acl_access",
+                };
+                s.setxattr(path, name, &acl(6, 7, 5, mask, 4), 0)?;
+                s.stat(path).map(|st| seen(st, view, false))
+            }
+            _ => unreachable!("apply() sends no other here"),
+        }
+    }
+
+    fn data(&self, s: &mut dyn Subject, view: &View) -> R<Seen> {
+        match *self {
+            Op::Write {
+                path,
+                at,
+                len,
+                byte,
+            } => through(s, path, |s, h| s.held_write(h, at, &content(byte, len))),
+            Op::Append { path, len, byte } => {
+                through(s, path, |s, h| s.held_append(h, &content(byte, len)))
+            }
+            Op::Truncate { path, len } => {
+                through(s, path, |s, h| s.held_truncate(h, len).map(|()| 0))
+            }
+            Op::Punch { path, at, len } => {
+                through(s, path, |s, h| s.held_punch(h, at, len).map(|()| 0))
+            }
+            Op::Hold { slot, path, write } => {
+                regular(s, path)?;
+                s.hold(slot, path, write).map(|()| Seen::Nothing)
+            }
+            Op::Release { slot } => s.release(slot).map(|()| Seen::Nothing),
+            Op::HeldStat { slot } => s.held_stat(slot).map(|st| seen(st, view, false)),
+            Op::HeldRead { slot } => s.held_read(slot).map(Seen::Bytes),
+            Op::HeldWrite {
+                slot,
+                at,
+                len,
+                byte,
+            } => s
+                .held_write(slot, at, &content(byte, len))
+                .map(Seen::Number),
+            Op::HeldAppend { slot, len, byte } => {
+                s.held_append(slot, &content(byte, len)).map(Seen::Number)
+            }
+            Op::HeldTruncate { slot, len } => s.held_truncate(slot, len).map(|()| Seen::Nothing),
+            Op::HeldPunch { slot, at, len } => s.held_punch(slot, at, len).map(|()| Seen::Nothing),
+            Op::HeldChmod { slot, mode } => s.held_chmod(slot, mode).map(|()| Seen::Nothing),
+            Op::HeldSetXattr { slot, len } => s
+                .held_setxattr(slot, "user.held", &content(b'h', len))
+                .map(|()| Seen::Nothing),
+            Op::HeldSync { slot } => s.held_sync(slot).map(|()| Seen::Nothing),
+            _ => unreachable!("apply() sends no other here"),
+        }
+    }
+}
+
+fn mknod(s: &mut dyn Subject, path: &str, node: Node) -> R<()> {
+    let (kind, rdev) = match node {
+        Node::Fifo => (libc::S_IFIFO, 0),
+        Node::Socket => (libc::S_IFSOCK, 0),
+        Node::Char => (libc::S_IFCHR, rustix::fs::makedev(1, 3)),
+        Node::Block => (libc::S_IFBLK, rustix::fs::makedev(7, 99)),
+        Node::File => (libc::S_IFREG, 0),
+    };
+    s.mknod(path, kind | 0o660, rdev)
+}
+
+/// Data operations are for regular files; what a fifo or device does is no file system's affair.
+fn regular(s: &mut dyn Subject, path: &str) -> R<()> {
+    match s.stat(path)?.kind() {
+        libc::S_IFREG => Ok(()),
+        libc::S_IFDIR => Err(libc::EISDIR),
+        _ => Err(libc::EINVAL),
+    }
+}
+
+/// What attributes a symlink, fifo, socket or device may have is decided above the file system.
+fn holds_xattrs(s: &mut dyn Subject, path: &str) -> R<()> {
+    match s.stat(path)?.kind() {
+        libc::S_IFREG | libc::S_IFDIR => Ok(()),
+        _ => Err(libc::EPERM),
+    }
+}
+
+/// Opens, does something, closes.
+fn through(
+    s: &mut dyn Subject,
+    path: &str,
+    what: impl FnOnce(&mut dyn Subject, usize) -> R<usize>,
+) -> R<Seen> {
+    regular(s, path)?;
+    s.hold(SLOTS, path, true)?;
+    let done = what(s, SLOTS);
+    s.release(SLOTS)?;
+    done.map(Seen::Number)
+}
+
+/// Removes a tree, as `rm -rf` does. The root stays.
+pub fn rm_rf(s: &mut dyn Subject, path: &str) -> R<()> {
+    if s.stat(path)?.kind() != libc::S_IFDIR {
+        return s.unlink(path);
+    }
+    for (name, _) in list(s, path)? {
+        rm_rf(s, &join(path, &name))?;
+    }
+    if path.is_empty() {
+        Ok(())
+    } else {
+        s.rmdir(path)
+    }
+}
+
+/// POSIX says: what is there all the time is listed, once; what comes or goes may be. So what is
+/// compared is what was there all the time, each name as often as it was listed.
+fn list_across(s: &mut dyn Subject, path: &str, gone: &str, new: &str) -> R<Seen> {
+    let before: BTreeSet<Name> = list(s, path)?.into_iter().collect();
+    s.list_open(path)?;
+    let mut listed = s.list_some()?;
+    let removed = s.unlink(&join(path, gone));
+    let made = s.create(&join(path, new), 0o600);
+    loop {
+        let some = s.list_some()?;
+        if some.is_empty() {
+            break;
+        }
+        listed.extend(some);
+    }
+    let after: BTreeSet<Name> = list(s, path)?.into_iter().collect();
+    assert!(
+        listed
+            .iter()
+            .all(|n| before.contains(n) || after.contains(n)),
+        "a name that never was: {listed:?}"
+    );
+    let stayed = |n: &Name| before.contains(n) && after.contains(n) && n.0 != gone;
+    listed.retain(stayed);
+    listed.sort();
+    listed.push((format!("{removed:?} {made:?}"), 0));
+    Ok(Seen::Names(listed))
+}
+
+const NAMES: &[&str] = &["a", "b", "c", "d"];
+
+/// All paths there are, the root first, deeper ones last.
+pub fn paths() -> &'static [&'static str] {
+    static PATHS: OnceLock<Vec<&'static str>> = OnceLock::new();
+    PATHS.get_or_init(|| {
+        let mut out = vec![""];
+        let mut level = vec![String::new()];
+        for _ in 0..3 {
+            level = level
+                .iter()
+                .flat_map(|p| NAMES.iter().map(move |n| join(p, n)))
+                .collect();
+            for p in &level {
+                out.push(&*p.clone().leak());
+            }
+        }
+        out
+    })
+}
+
+/// A path that is not the root. Shallow ones come as often as deep ones.
+pub fn any_path() -> impl Strategy<Value = &'static str> + Clone {
+    let level = |from: usize, to: usize| prop::sample::select(&paths()[from..to]);
+    prop_oneof![3 => level(1, 5), 4 => level(5, 21), 3 => level(21, 85)]
+}
+
+fn any_path_or_root() -> impl Strategy<Value = &'static str> + Clone {
+    prop_oneof![9 => any_path(), 1 => Just("")]
+}
+
+/// Which operations a subject can be asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    /// A file may be held open for reading only while others write to it. False for kernel
+    /// overlayfs, where such a reader keeps the lower's bytes (its documented non-standard
+    /// behaviour a).
+    pub readers: bool,
+}
+
+fn names_ops() -> impl Strategy<Value = Op> {
+    let mode = prop::sample::select(&[0o644u32, 0o600, 0o755, 0o4711, 0o2755][..]);
+    let dir_mode = prop::sample::select(&[0o755u32, 0o700, 0o2775, 0o1777][..]);
+    let node = prop::sample::select(
+        &[
+            Node::File,
+            Node::Fifo,
+            Node::Socket,
+            Node::Char,
+            Node::Block,
+        ][..],
+    );
+    let how =
+        prop_oneof![4 => Just(How::Plain), 1 => Just(How::NoReplace), 2 => Just(How::Exchange)];
+    prop_oneof![
+        1 => any_path_or_root().prop_map(|path| Op::Stat { path }),
+        3 => (any_path(), mode).prop_map(|(path, mode)| Op::Create { path, mode }),
+        4 => (any_path(), dir_mode).prop_map(|(path, mode)| Op::Mkdir { path, mode }),
+        1 => (any_path(), node).prop_map(|(path, node)| Op::Mknod { path, node }),
+        1 => (any_path(), any_path()).prop_map(|(path, target)| Op::Symlink { path, target }),
+        3 => (any_path(), any_path()).prop_map(|(from, to)| Op::Link { from, to }),
+        4 => any_path().prop_map(|path| Op::Unlink { path }),
+        2 => any_path().prop_map(|path| Op::Rmdir { path }),
+        3 => any_path_or_root().prop_map(|path| Op::RmRf { path }),
+        9 => (any_path(), any_path(), how).prop_map(|(from, to, how)| Op::Rename { from, to, how }),
+        1 => (any_path_or_root(), prop::sample::select(NAMES), prop::sample::select(NAMES))
+            .prop_map(|(path, gone, new)| Op::ListAcross { path, gone, new }),
+    ]
+}
+
+fn data_ops() -> impl Strategy<Value = Op> {
+    let at = prop::sample::select(&[0u64, 3, 4096, 10_000, 24_000][..]);
+    let len = prop::sample::select(&[1usize, 7, 4096, 9001][..]);
+    let size = prop::sample::select(&[0u64, 2, 4096, 5000, 30_000][..]);
+    let long = prop::sample::select(&[1u64, 4096, 12_345][..]);
+    prop_oneof![
+        4 => (any_path(), at.clone(), len.clone(), 65u8..91)
+            .prop_map(|(path, at, len, byte)| Op::Write { path, at, len, byte }),
+        1 => (any_path(), len.clone(), 65u8..91).prop_map(|(path, len, byte)| Op::Append { path, len, byte }),
+        2 => (any_path(), size).prop_map(|(path, len)| Op::Truncate { path, len }),
+        1 => (any_path(), at.clone(), long).prop_map(|(path, at, len)| Op::Punch { path, at, len }),
+        1 => (any_path(), at.clone(), any_path(), at, len)
+            .prop_map(|(from, at, to, to_at, len)| Op::CopyRange { from, at, to, to_at, len }),
+    ]
+}
+
+fn attr_ops() -> impl Strategy<Value = Op> {
+    let mode = prop::sample::select(&[0o644u32, 0o600, 0o4755, 0o2755, 0o1777, 0o700, 0][..]);
+    let id = prop::sample::select(&[0u32, 1000, 3_000_000_000][..]);
+    let stamp = prop::sample::select(
+        &[
+            OMIT,
+            (1_234_567_890, 123_456_789),
+            (-77, 5),
+            (0, libc::UTIME_NOW),
+            (4_000_000_000, 999_999_999),
+        ][..],
+    );
+    let name = prop::sample::select(&["user.a", "user.b", "trusted.t", "security.s"][..]);
+    let flags = prop::sample::select(&[0, libc::XATTR_CREATE, libc::XATTR_REPLACE][..]);
+    prop_oneof![
+        3 => (any_path_or_root(), mode).prop_map(|(path, mode)| Op::Chmod { path, mode }),
+        2 => (any_path_or_root(), id.clone(), id).prop_map(|(path, uid, gid)| Op::Chown { path, uid, gid }),
+        2 => (any_path_or_root(), stamp.clone(), stamp)
+            .prop_map(|(path, atime, mtime)| Op::Utimens { path, atime, mtime }),
+        2 => (any_path_or_root(), name.clone(), 0usize..60, flags)
+            .prop_map(|(path, name, len, flags)| Op::SetXattr { path, name, len, flags }),
+        1 => (any_path_or_root(), name).prop_map(|(path, name)| Op::RemoveXattr { path, name }),
+        1 => (any_path(), any::<bool>(), 0u16..8)
+            .prop_map(|(path, default, mask)| Op::SetAcl { path, default, mask }),
+    ]
+}
+
+fn held_ops(asked: Asked) -> impl Strategy<Value = Op> {
+    let slot = || 0..SLOTS;
+    let len = prop::sample::select(&[1usize, 4096, 9001][..]);
+    prop_oneof![
+        6 => (slot(), any_path(), any::<bool>()).prop_map(move |(slot, path, write)| {
+            Op::Hold { slot, path, write: write || !asked.readers }
+        }),
+        1 => slot().prop_map(|slot| Op::Release { slot }),
+        2 => slot().prop_map(|slot| Op::HeldStat { slot }),
+        2 => slot().prop_map(|slot| Op::HeldRead { slot }),
+        2 => (slot(), 0u64..9000, len.clone(), 48u8..58)
+            .prop_map(|(slot, at, len, byte)| Op::HeldWrite { slot, at, len, byte }),
+        1 => (slot(), len, 48u8..58).prop_map(|(slot, len, byte)| Op::HeldAppend { slot, len, byte }),
+        1 => (slot(), 0u64..9000).prop_map(|(slot, len)| Op::HeldTruncate { slot, len }),
+        1 => (slot(), 0u64..9000, 1u64..9000).prop_map(|(slot, at, len)| Op::HeldPunch { slot, at, len }),
+        1 => (slot(), prop::sample::select(&[0o600u32, 0o4755][..])).prop_map(|(slot, mode)| Op::HeldChmod { slot, mode }),
+        1 => (slot(), 0usize..50).prop_map(|(slot, len)| Op::HeldSetXattr { slot, len }),
+        1 => slot().prop_map(|slot| Op::HeldSync { slot }),
+    ]
+}
+
+/// A random sequence.
+pub fn any_ops(asked: Asked, most: usize) -> impl Strategy<Value = Vec<Op>> {
+    let op = prop_oneof![
+        10 => names_ops(),
+        4 => data_ops(),
+        4 => attr_ops(),
+        4 => held_ops(asked),
+    ];
+    prop::collection::vec(op, 1..most)
+}

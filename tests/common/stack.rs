@@ -1,0 +1,104 @@
+//! A case on disk: lowers, upper, work directory, and the plain directory to compare with.
+
+use super::flatten::{copy_attributes, flatten};
+use super::layers::{Item, build};
+use super::walk::fingerprint;
+use std::fs;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+use vellum::overlay::{Config, Engine, UpperConfig};
+
+/// Directories of a case.
+pub struct Stack {
+    dir: TempDir,
+    pub lowers: Vec<PathBuf>,
+    before: Vec<String>,
+}
+
+impl Stack {
+    /// Builds the layers, topmost first, an empty upper, and the plain directory.
+    pub fn build(layers: &[Vec<Item>]) -> Stack {
+        let dir = tempfile::Builder::new()
+            .prefix("vellum-")
+            .tempdir()
+            .unwrap();
+        let lowers: Vec<PathBuf> = (0..layers.len())
+            .map(|i| dir.path().join(format!("l{i}")))
+            .collect();
+        for (i, (lower, items)) in lowers.iter().zip(layers).enumerate() {
+            fs::create_dir(lower).unwrap();
+            build(lower, i, items);
+        }
+        Stack::over(dir, lowers)
+    }
+
+    /// Layers that are there already, in `dir` or elsewhere.
+    pub fn over(dir: TempDir, lowers: Vec<PathBuf>) -> Stack {
+        rustix::process::umask(rustix::fs::Mode::empty());
+        // others than root go in, too
+        super::posix::chmod(dir.path(), 0o755).unwrap();
+        let at = |name: &str| fs::create_dir(dir.path().join(name)).unwrap();
+        at("upper");
+        at("work");
+        Stack::with_upper(dir, lowers)
+    }
+
+    /// The same where the upper and the work directory are there, too.
+    pub fn with_upper(dir: TempDir, lowers: Vec<PathBuf>) -> Stack {
+        let (plain, upper) = (dir.path().join("plain"), dir.path().join("upper"));
+        fs::create_dir(&plain).unwrap();
+        fs::create_dir(dir.path().join("mnt")).unwrap();
+        flatten(&lowers, &plain);
+        // the root of a mount with an upper is the upper's
+        copy_attributes(&plain, &upper);
+        let before = lowers.iter().map(|l| fingerprint(l)).collect();
+        Stack {
+            dir,
+            lowers,
+            before,
+        }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+    pub fn plain(&self) -> PathBuf {
+        self.dir.path().join("plain")
+    }
+    pub fn upper(&self) -> PathBuf {
+        self.dir.path().join("upper")
+    }
+    pub fn work(&self) -> PathBuf {
+        self.dir.path().join("work")
+    }
+    /// Where a test mounts.
+    pub fn mnt(&self) -> PathBuf {
+        self.dir.path().join("mnt")
+    }
+
+    /// An engine over it.
+    pub fn engine(&self) -> Engine {
+        Engine::open(&Config {
+            lowers: self.lowers.clone(),
+            upper: Some(UpperConfig::new(self.upper(), self.work())),
+            ..Config::default()
+        })
+        .unwrap()
+    }
+
+    /// What changed in a lower: nothing may.
+    pub fn lowers_changed(&self) -> Option<String> {
+        let now: Vec<String> = self.lowers.iter().map(|l| fingerprint(l)).collect();
+        for (i, (was, is)) in self.before.iter().zip(&now).enumerate() {
+            for (a, b) in was.lines().zip(is.lines()) {
+                if a != b {
+                    return Some(format!("lower {i} changed:\n  was {a}\n  is  {b}"));
+                }
+            }
+            if was != is {
+                return Some(format!("lower {i} changed:\n{was}\nis\n{is}"));
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,52 @@
+//! The oracle, in process: random operations on random layers, done to an engine and to a plain
+//! directory. Everything is compared after every step, again after a remount, and again through
+//! kernel overlayfs on the same upper. `VELLUM_CASES` says how many cases; failures shrink, and
+//! their seeds are kept in `proptest-regressions/`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+
+mod common;
+
+use common::drive::{against_plain, kernel_first, then_kernel};
+use common::layers::{ALL_MARKS, KERNEL_MARKS, any_stack};
+use common::op::{Asked, any_ops};
+use proptest::prelude::*;
+
+const ALL: Asked = Asked { readers: true };
+
+fn fail(e: String) -> TestCaseError {
+    TestCaseError::fail(e)
+}
+
+#[test]
+fn engine_is_a_plain_directory() {
+    let config = common::config("proptest-regressions/engine_is_a_plain_directory.txt", 40);
+    proptest!(config, |(layers in any_stack(ALL_MARKS), ops in any_ops(ALL, 40), forgetful: bool)| {
+        against_plain(&layers, &ops, forgetful).map_err(fail)?;
+    });
+}
+
+#[test]
+fn what_the_engine_wrote_the_kernel_reads() {
+    let config = common::config(
+        "proptest-regressions/what_the_engine_wrote_the_kernel_reads.txt",
+        40,
+    );
+    proptest!(config, |(layers in any_stack(KERNEL_MARKS), ops in any_ops(ALL, 40))| {
+        then_kernel(&layers, &ops).map_err(fail)?;
+    });
+}
+
+#[test]
+fn what_the_kernel_wrote_the_engine_reads() {
+    let config = common::config(
+        "proptest-regressions/what_the_kernel_wrote_the_engine_reads.txt",
+        40,
+    );
+    proptest!(config, |(layers in any_stack(KERNEL_MARKS), ops in any_ops(Asked { readers: false }, 40))| {
+        kernel_first(&layers, &ops).map_err(fail)?;
+    });
+}
