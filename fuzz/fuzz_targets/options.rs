@@ -67,6 +67,7 @@ fuzz_target!(|line: Line| {
     });
     match parse(program, line.args()) {
         Ok(Invocation::Mount(request) | Invocation::Fake(request)) => check(&request),
+        Ok(Invocation::Remount(remount)) => assert!(!remount.set.intersects(remount.clear)),
         Ok(Invocation::Version | Invocation::Help) => {}
         Err(why) => assert!(!why.is_empty()),
     }

@@ -74,6 +74,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     if args.get(1).is_some_and(|a| a == "overlayfs") {
         return overlayfs::run(program, args.iter().skip(2).cloned());
     }
+    if is_source(args.get(1)) && overlayfs::is_from_mount(args.get(1..).unwrap_or_default()) {
+        return overlayfs::run(program, args.iter().skip(1).cloned());
+    }
     match Cli::try_parse_from(args) {
         Ok(cli) => run(cli.command),
         Err(e) => {
@@ -93,6 +96,15 @@ fn run(command: Command) -> ExitCode {
         Command::Completions(completions) => completions.run(),
         Command::Man(man) => man.run(),
     }
+}
+
+/// True for a first argument that is no command of ours.
+fn is_source(first: Option<&OsString>) -> bool {
+    use clap::CommandFactory;
+    let cli = Cli::command();
+    let command =
+        |name: &OsString| name == "help" || cli.get_subcommands().any(|c| name == c.get_name());
+    first.is_some_and(|first| !command(first))
 }
 
 fn usage_error(command: &str, why: &str) -> ExitCode {

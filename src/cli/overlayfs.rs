@@ -18,6 +18,7 @@ pub const NAME: &str = "vellum-overlayfs";
 const USAGE: &str = "\
 Usage: vellum-overlayfs [-f] [-d] [-s] -o OPTION[,OPTION...] MOUNTPOINT
        vellum-overlayfs SOURCE MOUNTPOINT -o OPTION[,OPTION...]
+       vellum-overlayfs [SOURCE] MOUNTPOINT -o remount,FLAG[,FLAG...]
 
 Stacks directories like fuse-overlayfs; for podman, buildah, containerd and fstab.
 
@@ -36,10 +37,40 @@ pub enum Invocation {
     Mount(Box<Request>),
     /// All checks of the command line, and no mount: mount(8)'s `--fake`.
     Fake(Box<Request>),
+    /// Other flags for a mount that is there.
+    Remount(Remount),
     /// The version.
     Version,
     /// The help.
     Help,
+}
+
+/// A change of a mount's flags.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remount {
+    /// The mount.
+    pub mountpoint: PathBuf,
+    /// Flags to switch on.
+    pub set: MsFlags,
+    /// Flags to switch off.
+    pub clear: MsFlags,
+    /// mount(8)'s `--fake`: nothing is done.
+    pub fake: bool,
+    /// What people should know about the options.
+    pub warnings: Vec<String>,
+}
+
+/// True for a command line as mount.fuse3 gives it to the program that the mount table names:
+/// `vellum SOURCE MOUNTPOINT -o OPTIONS`. `args` are without the program's name.
+pub fn is_from_mount(args: &[OsString]) -> bool {
+    let plain = |arg: &OsString| !arg.as_bytes().starts_with(b"-") && !arg.is_empty();
+    match args {
+        [source, mountpoint, options] => {
+            plain(source) && plain(mountpoint) && options.as_bytes().starts_with(b"-o")
+        }
+        [source, mountpoint, o, _] => plain(source) && plain(mountpoint) && o == "-o",
+        _ => false,
+    }
 }
 
 /// True for a program name that asks for the drop-in form.
@@ -74,6 +105,8 @@ pub fn parse(
 /// What is read so far.
 struct Line {
     draft: Draft,
+    /// What stood after each `-o`.
+    options: Vec<OsString>,
     positional: Vec<OsString>,
     helper: bool,
     fake: bool,
@@ -87,6 +120,7 @@ impl Line {
         draft.mount.flags = MsFlags::MS_NODEV | MsFlags::MS_NOATIME;
         Line {
             draft,
+            options: Vec::new(),
             positional: Vec::new(),
             helper,
             fake: false,
@@ -128,7 +162,10 @@ impl Line {
                     inline => OsString::from_vec(inline.to_vec()),
                 };
                 return match letter {
-                    b'o' => options::apply(&mut self.draft, &value),
+                    b'o' => {
+                        self.options.push(value);
+                        Ok(())
+                    }
                     b't' => Ok(()), // the type mount(8) was asked for: this one
                     _ => Err("-N: other mount namespaces are not supported; use nsenter".into()),
                 };
@@ -145,8 +182,8 @@ impl Line {
             b'f' => self.draft.foreground = true,
             b's' => self.draft.mount.threads = 1,
             b'd' => self.draft.mount.debug = true,
-            b'r' => self.draft.flags(MsFlags::MS_RDONLY, MsFlags::empty()),
-            b'w' => self.draft.flags(MsFlags::empty(), MsFlags::MS_RDONLY),
+            b'r' => self.options.push("ro".into()),
+            b'w' => self.options.push("rw".into()),
             b'V' => self.info = Some(Invocation::Version),
             b'h' => self.info = Some(Invocation::Help),
             other => {
@@ -163,30 +200,53 @@ impl Line {
         if let Some(info) = self.info {
             return Ok(info);
         }
-        let mut positional = self.positional.into_iter();
-        let mountpoint = match (positional.next(), positional.next(), positional.next()) {
-            (None, ..) => return Err("no mountpoint".to_owned()),
-            (Some(mountpoint), None, _) => mountpoint,
-            (Some(source), Some(mountpoint), None) => {
-                name_source(&mut self.draft, &source);
-                mountpoint
-            }
-            (_, _, Some(extra)) => {
-                return Err(format!("{}: one argument too many", extra.display()));
-            }
-        };
-        if mountpoint.is_empty() {
-            return Err("the mountpoint is empty".to_owned());
+        if let Some(flags) = options::remount(&self.options)? {
+            return self.remount(flags);
+        }
+        for text in &self.options {
+            options::apply(&mut self.draft, text)?;
+        }
+        let (source, mountpoint) = places(self.positional)?;
+        if let Some(source) = source {
+            name_source(&mut self.draft, &source);
         }
         if self.draft.lowers.is_empty() {
             return Err("no lower layer: -o lowerdir=DIR[:DIR]... is missing".to_owned());
         }
-        let request = Box::new(self.draft.finish(PathBuf::from(mountpoint))?);
+        let request = Box::new(self.draft.finish(mountpoint)?);
         Ok(match self.fake {
             true => Invocation::Fake(request),
             false => Invocation::Mount(request),
         })
     }
+
+    fn remount(self, flags: options::Remount) -> Result<Invocation, String> {
+        let (_, mountpoint) = places(self.positional)?;
+        Ok(Invocation::Remount(Remount {
+            mountpoint,
+            set: flags.set,
+            clear: flags.clear,
+            fake: self.fake,
+            warnings: flags.warnings,
+        }))
+    }
+}
+
+/// The source, if there is one, and the mountpoint.
+fn places(positional: Vec<OsString>) -> Result<(Option<OsString>, PathBuf), String> {
+    let mut positional = positional.into_iter();
+    let (source, mountpoint) = match (positional.next(), positional.next(), positional.next()) {
+        (None, ..) => return Err("no mountpoint".to_owned()),
+        (Some(mountpoint), None, _) => (None, mountpoint),
+        (Some(source), Some(mountpoint), None) => (Some(source), mountpoint),
+        (_, _, Some(extra)) => {
+            return Err(format!("{}: one argument too many", extra.display()));
+        }
+    };
+    if mountpoint.is_empty() {
+        return Err("the mountpoint is empty".to_owned());
+    }
+    Ok((source, PathBuf::from(mountpoint)))
 }
 
 /// mount(8) and umount(8) compare the source in fstab with the one in the mount table.
@@ -204,6 +264,7 @@ pub fn run(program: &OsStr, args: impl IntoIterator<Item = OsString>) -> ExitCod
             serve::warn(NAME, &request.warnings);
             ExitCode::SUCCESS
         }
+        Ok(Invocation::Remount(remount)) => serve::remount(NAME, &remount),
         Ok(Invocation::Version) => super::print(&version()),
         Ok(Invocation::Help) => super::print(&help()),
         Err(why) => {

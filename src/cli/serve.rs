@@ -1,6 +1,7 @@
 //! From a checked request to a mount.
 
 use super::options::Request;
+use super::overlayfs::Remount;
 use super::{log, report};
 use crate::fuse;
 use std::process::ExitCode;
@@ -18,6 +19,18 @@ pub fn mount(program: &'static str, request: &Request) -> ExitCode {
     match mounted {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => report::failed(program, "mount", &request.mountpoint, &e),
+    }
+}
+
+/// Changes the flags of a mount.
+pub fn remount(program: &'static str, remount: &Remount) -> ExitCode {
+    warn(program, &remount.warnings);
+    if remount.fake {
+        return ExitCode::SUCCESS;
+    }
+    match fuse::remount(&remount.mountpoint, remount.set, remount.clear) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => report::failed(program, "remount", &remount.mountpoint, &e),
     }
 }
 

@@ -8,10 +8,12 @@ mod init;
 mod mount;
 mod opens;
 mod options;
+mod remount;
 mod reply;
 mod serve;
 mod unmount;
 
 pub use options::{Allow, FOREVER, Io, MountOptions};
+pub use remount::remount;
 pub use serve::run;
 pub use unmount::unmount;

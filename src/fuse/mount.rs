@@ -115,33 +115,49 @@ fn direct(dir: BorrowedFd<'_>, options: &MountOptions, flags: MsFlags) -> Result
     Ok(device.into())
 }
 
-/// The words for `flags` that `fusermount3` takes.
-fn words(options: &MountOptions, flags: MsFlags) -> String {
+/// The words of mount(8) for flags. What `fusermount3` does not know of them (that depends on its
+/// version) it refuses; none is dropped.
+const FLAG_WORDS: &[(MsFlags, &str)] = &[
+    (MsFlags::MS_RDONLY, "ro"),
+    (MsFlags::MS_NOSUID, "nosuid"),
+    (MsFlags::MS_NODEV, "nodev"),
+    (MsFlags::MS_NOEXEC, "noexec"),
+    (MsFlags::MS_SYNCHRONOUS, "sync"),
+    (MsFlags::MS_DIRSYNC, "dirsync"),
+    (MsFlags::MS_NOATIME, "noatime"),
+    (MsFlags::MS_NODIRATIME, "nodiratime"),
+    (MsFlags::MS_RELATIME, "relatime"),
+    (MsFlags::MS_STRICTATIME, "strictatime"),
+    (MsFlags::MS_LAZYTIME, "lazytime"),
+    (MsFlags::MS_SILENT, "silent"),
+];
+
+/// What `options` and `flags` are for `fusermount3`.
+fn words(options: &MountOptions, flags: MsFlags) -> Result<String> {
     let mut words = vec![
         format!("fsname={}", escaped(&options.fsname)),
         format!("subtype={}", escaped(&options.subtype)),
         "default_permissions".to_string(),
     ];
-    let named = [
-        (MsFlags::MS_RDONLY, "ro"),
-        (MsFlags::MS_NOSUID, "nosuid"),
-        (MsFlags::MS_NODEV, "nodev"),
-        (MsFlags::MS_NOEXEC, "noexec"),
-        (MsFlags::MS_SYNCHRONOUS, "sync"),
-        (MsFlags::MS_DIRSYNC, "dirsync"),
-        (MsFlags::MS_NOATIME, "noatime"),
-    ];
-    for (flag, word) in named {
-        if flags.contains(flag) {
-            words.push(word.to_string());
+    let mut wordless = flags;
+    for (flag, word) in FLAG_WORDS {
+        if flags.contains(*flag) {
+            words.push((*word).to_string());
+            wordless.remove(*flag);
         }
+    }
+    if !wordless.is_empty() {
+        return Err(Error::because(
+            Errno::EINVAL,
+            format!("mount flags {wordless:?} cannot be asked of fusermount3"),
+        ));
     }
     match options.allow {
         Allow::Owner => {}
         Allow::Auto if !may_allow_other() => {}
         _ => words.push("allow_other".into()),
     }
-    words.join(",")
+    Ok(words.join(","))
 }
 
 fn escaped(value: &str) -> String {
@@ -160,7 +176,7 @@ fn by_helper(path: &Path, options: &MountOptions, flags: MsFlags) -> Result<Owne
     command
         .arg0("fusermount3")
         .arg("-o")
-        .arg(words(options, flags))
+        .arg(words(options, flags)?)
         .arg("--")
         .arg(path)
         .env("_FUSE_COMMFD", theirs.as_raw_fd().to_string())
@@ -203,4 +219,36 @@ fn receive_fd(socket: &OwnedFd) -> Result<OwnedFd> {
         }
     }
     Err(Error::because(Errno::EIO, "fusermount3 sent no fd"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_flag_that_can_be_asked_for_has_a_word() {
+        for (flag, word) in FLAG_WORDS {
+            let said = words(&MountOptions::default(), *flag).unwrap();
+            assert!(said.split(',').any(|w| w == *word), "{word}: {said}");
+        }
+        let all = FLAG_WORDS.iter().map(|(f, _)| *f).collect();
+        let said = words(&MountOptions::default(), all).unwrap();
+        assert!(said.contains("nodiratime,relatime,strictatime,lazytime,silent"));
+    }
+
+    #[test]
+    fn a_flag_without_a_word_is_refused() {
+        let refused = words(&MountOptions::default(), MsFlags::MS_MANDLOCK).unwrap_err();
+        assert!(refused.reason().contains("MS_MANDLOCK"), "{refused}");
+    }
+
+    #[test]
+    fn names_are_escaped() {
+        let options = MountOptions {
+            fsname: "a,b\\c".into(),
+            ..MountOptions::default()
+        };
+        let said = words(&options, MsFlags::empty()).unwrap();
+        assert!(said.starts_with("fsname=a\\,b\\\\c,"), "{said}");
+    }
 }

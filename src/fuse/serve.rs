@@ -205,13 +205,17 @@ fn detach_at_signal(mounted: &Mounted) {
 
 /// A mountpoint in a layer would be part of itself, and the other way round.
 fn refuse_nesting(config: &Config, mountpoint: &Path) -> Result<()> {
-    let uppers = config.upper.iter().flat_map(|u| [&u.upper, &u.work]);
-    for layer in config.lowers.iter().chain(uppers) {
-        if loc::overlap(layer, mountpoint)? {
+    let uppers = config
+        .upper
+        .iter()
+        .flat_map(|u| [("upper directory", &u.upper), ("work directory", &u.work)]);
+    let lowers = config.lowers.iter().map(|l| ("lower layer", l));
+    for (what, layer) in lowers.chain(uppers) {
+        if loc::overlap((what, layer), ("mountpoint", mountpoint))? {
             return Err(Error::because(
                 Errno::EINVAL,
                 format!(
-                    "mountpoint {} and layer {} lie one inside the other",
+                    "mountpoint {} and {what} {} lie one inside the other",
                     mountpoint.display(),
                     layer.display()
                 ),

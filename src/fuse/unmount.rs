@@ -29,10 +29,15 @@ pub fn unmount(mountpoint: &Path, lazy: bool) -> Result<()> {
     }
 }
 
+/// True for the `f_type` of a FUSE mount.
+pub(super) fn is_fuse(f_type: i64) -> bool {
+    f_type == FUSE_SUPER_MAGIC
+}
+
 /// An unmount of the wrong thing is not to be undone.
 fn refuse_others(path: &Path, lazy: bool) -> Result<()> {
     match rustix::fs::statfs(path) {
-        Ok(st) if st.f_type == FUSE_SUPER_MAGIC => Ok(()),
+        Ok(st) if is_fuse(st.f_type) => Ok(()),
         Ok(_) => Err(Error::because(
             Errno::EINVAL,
             format!("{} is not a FUSE mount", path.display()),

@@ -26,21 +26,20 @@ pub struct Config {
     pub noxattrs: bool,
     /// Directories report one link, and are not counted.
     pub static_nlink: bool,
-    /// Inode numbers are cut to 32 bits.
-    pub ino32: bool,
 }
 
 impl Config {
     /// Where the topmost layer keeps owners, by what stands on its root.
     pub(super) fn ownership_of_layers(&self) -> Result<Ownership> {
-        let upper = self.upper.as_ref().map(|u| &u.upper);
-        let Some(top) = upper.or(self.lowers.first()) else {
+        let upper = self.upper.as_ref().map(|u| ("upper directory", &u.upper));
+        let lower = self.lowers.first().map(|l| ("lower layer", l));
+        let Some((what, top)) = upper.or(lower) else {
             return Ok(Ownership::Inode);
         };
+        let said = || format!("{what} {}", top.display());
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = rustix::fs::openat(CWD, top, flags, Mode::empty())
-            .context(|| format!("layer {}", top.display()))?;
-        Ownership::of_root(Loc::Fd(root.as_fd()))
+        let root = rustix::fs::openat(CWD, top, flags, Mode::empty()).context(said)?;
+        Ownership::of_root(Loc::Fd(root.as_fd())).context(said)
     }
 }
 

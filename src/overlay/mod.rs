@@ -242,12 +242,15 @@ impl Engine {
 /// The upper must not lie in a layer nor a layer in the upper: each would change under the other.
 fn refuse_overlap(config: &Config, upper: &UpperConfig) -> Result<()> {
     for lower in &config.lowers {
-        for (what, path) in [("upper", &upper.upper), ("work", &upper.work)] {
-            if crate::sys::loc::overlap(lower, path)? {
+        for (what, path) in [
+            ("upper directory", &upper.upper),
+            ("work directory", &upper.work),
+        ] {
+            if crate::sys::loc::overlap(("lower layer", lower), (what, path))? {
                 return Err(Error::because(
                     Errno::EINVAL,
                     format!(
-                        "{what} directory {} and lower layer {} lie one inside the other",
+                        "{what} {} and lower layer {} lie one inside the other",
                         path.display(),
                         lower.display()
                     ),

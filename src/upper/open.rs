@@ -92,7 +92,8 @@ fn take_lock(dir: &OwnedFd, (what, path): (&str, &Path), until: Instant) -> Resu
                 return Err(Error::because(
                     Errno::EBUSY,
                     format!(
-                        "{what} directory {} is in use by another mount",
+                        "{what} directory {} is in use by another mount (or by an earlier one \
+                         that another mount namespace still has)",
                         path.display()
                     ),
                 ));

@@ -175,7 +175,6 @@ fn refused() {
         ("fsname", "needs a value"),
         ("ino32_t", "32 bits"),
         ("mand", "mandatory"),
-        ("remount", "unmount"),
         ("bind", "mount --bind"),
         ("fd=3", "opened by the program"),
     ] {

@@ -9,6 +9,7 @@ mod document;
 mod effects;
 mod lines;
 mod random;
+mod remount;
 
 use std::ffi::{OsStr, OsString};
 use vellum::cli::options::Request;

@@ -8,11 +8,13 @@
 //! Of an option given twice the last counts. There is no I/O here; paths are bytes.
 
 mod draft;
+mod remount;
 mod split;
 mod table;
 mod values;
 
 pub use draft::{Draft, Request};
+pub use remount::{Remount, remount};
 pub use split::{Item, split};
 pub use table::{Class, Opt, SECTIONS, Section};
 pub use values::{Value, escape_path};

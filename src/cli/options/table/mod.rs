@@ -6,6 +6,8 @@ mod words;
 
 use super::{Draft, Value};
 
+pub use words::FLAGS;
+
 /// What an option does to a draft.
 pub type Set = fn(&mut Draft, Value<'_>) -> Result<(), String>;
 

@@ -153,10 +153,14 @@ pub const FLAGS: &[Opt] = &[
         "",
         "cannot be promised on a FUSE mount; mount -o remount,nosymfollow sets it",
     ),
-    refused(
+    honoured(
         "remount",
         "",
-        "a mount's layers stay as they are; unmount, and mount again",
+        "changes the flags of the mount that is there, by `mount -o remount,...` or \
+         `vellum-overlayfs`; its layers, and all else, stay as they are",
+        |_, _| {
+            Err("only flags can change, by mount -o remount; for other layers unmount, and mount again".into())
+        },
     ),
     refused(
         "bind",
