@@ -10,10 +10,13 @@
 
 mod common;
 
-use common::drive::{against_plain, kernel_first, read_only, then_kernel, then_kernel_userxattr};
+use common::drive::{
+    against_plain, kernel_first, marks_against_plain, read_only, then_kernel, then_kernel_userxattr,
+};
 use common::layers::{ALL_MARKS, KERNEL_MARKS, USER_MARKS, any_stack};
 use common::random::{Asked, any_ops};
 use proptest::prelude::*;
+use vellum::overlay::Marks;
 
 const ALL: Asked = Asked { readers: true };
 
@@ -59,6 +62,15 @@ fn what_the_engine_wrote_without_privilege_the_kernel_reads() {
     );
     proptest!(config, |(layers in any_stack(USER_MARKS), ops in any_ops(ALL, 40))| {
         then_kernel_userxattr(&layers, &ops).map_err(fail)?;
+    });
+}
+
+#[test]
+fn marks_of_every_form_do() {
+    let config = common::config("proptest-regressions/marks_of_every_form_do.txt", 40);
+    let forms = prop::sample::select(vec![Marks::Attributes, Marks::Devices, Marks::Names]);
+    proptest!(config, |(layers in any_stack(ALL_MARKS), ops in any_ops(ALL, 40), marks in forms, forgetful: bool)| {
+        marks_against_plain(&layers, &ops, marks, forgetful).map_err(fail)?;
     });
 }
 

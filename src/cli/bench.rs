@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Measure layer stacking: this program, the kernel's overlayfs, fuse-overlayfs and others
+/// Measure layer stacking: this program beside its rivals
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:

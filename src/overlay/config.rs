@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 pub use crate::sys::Ownership;
 
-pub use crate::upper::{UpperConfig, UserXattr};
+pub use crate::upper::{Marks, UpperConfig, UserXattr};
 
 /// What is stacked, and how it is shown.
 #[derive(Clone, Debug, Default)]

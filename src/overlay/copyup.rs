@@ -305,16 +305,7 @@ impl Engine {
                 copy::data(&from, file, len, len == attr.size)?;
             }
         }
-        let record = InoRecord {
-            node: id,
-            inode: at.stat()?.st_ino,
-            layers: self.lower.fingerprint(),
-        };
-        match upper.set_mark(at, InoRecord::MARK, &record.to_value()) {
-            // user. attributes are for files and directories only
-            Err(e) if e.is(Errno::EPERM) && attr.kind != Kind::File => {}
-            other => other?,
-        }
+        self.record_number(upper, at, id, attr.kind)?;
         self.copy_attributes(upper, at, id, attr)?;
         if let Some(file) = file
             && !upper.config().volatile
@@ -322,6 +313,23 @@ impl Engine {
             file.sync_all()?;
         }
         Ok(())
+    }
+
+    /// Writes down which number a copy keeps.
+    fn record_number(&self, upper: &Upper, at: Loc<'_>, id: NodeId, kind: Kind) -> Result<()> {
+        if !upper.keeps_marks() {
+            return Ok(());
+        }
+        let record = InoRecord {
+            node: id,
+            inode: at.stat()?.st_ino,
+            layers: self.lower.fingerprint(),
+        };
+        match upper.set_mark(at, InoRecord::MARK, &record.to_value()) {
+            // user. attributes are for files and directories only
+            Err(e) if e.is(Errno::EPERM) && kind != Kind::File => Ok(()),
+            other => other,
+        }
     }
 
     /// Puts a copy where its original shows, under every name. Under the namespace lock, writing.
@@ -425,11 +433,11 @@ impl Engine {
 
     /// Says that a directory may have children with numbers of lower files.
     pub(super) fn make_impure(&self, dir: &Arc<Node>) -> Result<()> {
-        if dir.state.lock().marks.impure {
+        let upper = self.writable()?;
+        if dir.state.lock().marks.impure || !upper.keeps_marks() {
             return Ok(());
         }
         let fd = self.dir_fd(dir)?;
-        let upper = self.writable()?;
         keep_times(dir, &fd, || upper.set_impure(fd.as_fd()))?;
         dir.state.lock().marks.impure = true;
         Ok(())

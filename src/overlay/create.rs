@@ -5,7 +5,7 @@ use super::copyup::Need;
 use super::node::{Node, Place};
 use crate::sys::{Loc, Owned};
 use crate::upper::{Over, Staged, Upper, UpperEntry};
-use crate::vfs::whiteout::NAME_MAX;
+use crate::vfs::whiteout::{AufsName, NAME_MAX, aufs_name};
 use crate::vfs::{Attr, Caller, Error, Kind, NodeId, Result};
 use nix::errno::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -171,6 +171,7 @@ impl Engine {
         fd: &OwnedFd,
         name: &[u8],
     ) -> Result<Over> {
+        check_new_name(name)?;
         let marks = dir.state.lock().marks.clone();
         match upper.entry(fd.as_fd(), name, &marks)? {
             UpperEntry::Present(_) => Err(Error::new(Errno::EEXIST)),
@@ -349,4 +350,15 @@ pub(super) fn check_name(name: &[u8]) -> Result<()> {
         return Err(Error::new(Errno::EINVAL));
     }
     Ok(())
+}
+
+/// Names that a file must not get: at the next mount they would say that another is missing.
+pub(super) fn check_new_name(name: &[u8]) -> Result<()> {
+    match aufs_name(name) {
+        AufsName::Plain => Ok(()),
+        _ => Err(Error::because(
+            Errno::EPERM,
+            "a name that begins with .wh. is how a missing file is written down",
+        )),
+    }
 }

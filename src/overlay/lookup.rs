@@ -4,7 +4,7 @@ use super::Engine;
 use super::node::{Node, Place};
 use crate::lower::resolve_dir;
 use crate::sys::{Loc, loc};
-use crate::upper::UpperEntry;
+use crate::upper::{Upper, UpperEntry};
 use crate::vfs::whiteout::{NAME_MAX, Redirect};
 use crate::vfs::{Attr, Error, Kind, NodeId, Result};
 use nix::errno::Errno;
@@ -204,7 +204,9 @@ impl Engine {
         let upper = self.writable()?;
         let fd = loc::open_dir(dir, name)?;
         let marks = upper.dir_marks(fd.as_fd())?;
-        let lower = match (&marks.redirect, marks.opaque) {
+        let around = parent.state.lock().marks.clone();
+        let hidden = marks.opaque || upper.hides_below(dir, name, &around)?;
+        let lower = match (&marks.redirect, hidden) {
             // a redirect speaks louder than the mark that hides the name it has now
             (Some(redirect), false) => self.redirected(parent, redirect)?,
             (_, true) => None,
@@ -335,8 +337,13 @@ impl Engine {
                 let state = node.state.lock();
                 match state.place {
                     Place::Root => true,
-                    // where a merged directory is now is written nowhere else
-                    Place::Upper(..) => node.kind == Kind::Dir && state.lower.is_some(),
+                    // where a merged directory is now is written nowhere else; nor is, where the
+                    // upper keeps no marks, which number a copy has
+                    Place::Upper(..) => {
+                        let merged = node.kind == Kind::Dir && state.lower.is_some();
+                        let marks = self.upper.as_ref().is_some_and(Upper::keeps_marks);
+                        merged || !marks && state.alias.is_some()
+                    }
                     Place::Held(_) | Place::LowerUnlinked | Place::Lower => false,
                 }
             };

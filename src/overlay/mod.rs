@@ -31,7 +31,7 @@ mod remove;
 mod rename;
 mod xattrs;
 
-pub use config::{Config, IdMaps, IdRange, Ownership, UpperConfig, UserXattr};
+pub use config::{Config, IdMaps, IdRange, Marks, Ownership, UpperConfig, UserXattr};
 pub use data::Backing;
 
 use crate::lower::{DirsLower, EmptyLower, Lower};
@@ -157,7 +157,9 @@ impl Engine {
         root.state.lock().marks = marks;
         self.nodes.insert(root, 1);
         let hidden = upper.mark(Loc::Fd(upper.root().as_fd()), links::MARK)?;
-        self.links_hidden.store(hidden.is_some(), Ordering::Relaxed);
+        // where that cannot be written down, it is always looked for
+        let looked_for = hidden.is_some() || !upper.keeps_marks();
+        self.links_hidden.store(looked_for, Ordering::Relaxed);
         Ok(())
     }
 

@@ -6,10 +6,9 @@
 
 use super::Engine;
 use super::copyup::Need;
-use super::create::check_name;
+use super::create::{check_name, check_new_name};
 use super::lookup::Child;
 use super::node::{Node, Place};
-use crate::sys::Loc;
 use crate::upper::{Over, Upper, UpperEntry};
 use crate::vfs::{Error, Kind, NodeId, Result};
 use nix::errno::Errno;
@@ -108,6 +107,12 @@ impl Engine {
         }
     }
 
+    /// The end that gets a name.
+    fn new_end(&self, dir: NodeId, name: &[u8]) -> Result<End> {
+        check_new_name(name)?;
+        self.end(dir, name)
+    }
+
     fn end(&self, dir: NodeId, name: &[u8]) -> Result<End> {
         let dir = self.dir_upper(dir)?;
         let fd = self.dir_fd(&dir)?;
@@ -141,7 +146,7 @@ impl Engine {
         let upper = self.writable()?;
         let source = self.source(child)?;
         let from = self.end(parent, name)?;
-        let dest = self.end(to, to_name)?;
+        let dest = self.new_end(to, to_name)?;
         self.mark_for(upper, &source, &dest)?;
         let over = self.clear_target(upper, &dest, target)?;
         let whiteout = self.below(&from.dir, name)?.is_some();
@@ -210,8 +215,11 @@ impl Engine {
         }
         match lower {
             Some(lower) => {
-                if !upper.config().redirect {
-                    return Err(Error::because(Errno::EXDEV, "redirects are switched off"));
+                if !upper.redirects() {
+                    return Err(Error::because(
+                        Errno::EXDEV,
+                        "redirects are switched off, or cannot be written down",
+                    ));
                 }
                 let path = self.redirect_to(lower)?.ok_or_else(|| {
                     Error::because(Errno::EXDEV, "path in the lower is too long for a redirect")
@@ -251,10 +259,10 @@ impl Engine {
             UpperEntry::Present(_) => match target {
                 Some(Child::Node(node)) if node.kind == Kind::Dir => {
                     let fd = self.dir_fd(node)?;
-                    // it shows nothing already; now it says so itself, and its whiteouts can go
-                    upper.set_opaque(Loc::Fd(fd.as_fd()))?;
-                    node.state.lock().marks.opaque = true;
-                    upper.clear(fd.as_fd())?;
+                    let below = self.below(&dest.dir, &dest.name)? == Some(Kind::Dir);
+                    // it shows nothing already; now that is written down, and its whiteouts can go
+                    upper.make_empty(fd.as_fd(), dest.fd.as_fd(), &dest.name, below)?;
+                    node.state.lock().marks.opaque = upper.keeps_marks();
                     Ok(Over::Dir)
                 }
                 Some(_) => Ok(Over::File),

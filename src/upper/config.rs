@@ -15,6 +15,21 @@ pub enum UserXattr {
     Off,
 }
 
+/// What whiteouts and opaque directories are written down as.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Marks {
+    /// As the upper's file system and the privilege at hand allow.
+    #[default]
+    Auto,
+    /// A whiteout is a file with an attribute: as where devices cannot be made. For tests.
+    Attributes,
+    /// A whiteout is a device 0:0, and all else a name: as where there are no extended
+    /// attributes. For tests.
+    Devices,
+    /// All are names: as where there are neither attributes nor devices. For tests.
+    Names,
+}
+
 /// The upper and how it is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpperConfig {
@@ -30,6 +45,8 @@ pub struct UpperConfig {
     pub redirect: bool,
     /// Namespace of the marks.
     pub userxattr: UserXattr,
+    /// What whiteouts and opaque directories are written down as.
+    pub marks: Marks,
     /// POSIX ACLs are kept and inherited.
     pub acl: bool,
     /// Where owner, mode and type of files are kept.
@@ -46,6 +63,7 @@ impl UpperConfig {
             metacopy: true,
             redirect: true,
             userxattr: UserXattr::Auto,
+            marks: Marks::Auto,
             acl: true,
             ownership: Ownership::Inode,
         }

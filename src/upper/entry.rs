@@ -1,9 +1,9 @@
 //! Reading the upper: what a name is, and what is marked on it.
 
-use super::Upper;
+use super::{Upper, WhiteoutForm};
 use crate::sys::{Loc, dir, loc, xattr};
 use crate::vfs::error::absent_ok;
-use crate::vfs::whiteout::{AUFS_PREFIX, AufsName, InoRecord, NAME_MAX, Redirect, aufs_name};
+use crate::vfs::whiteout::{AufsName, InoRecord, Redirect, aufs_name};
 use crate::vfs::{Kind, Result};
 use rustix::fs::Stat;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -49,31 +49,34 @@ impl Upper {
     /// Looks at a name. `marks` are those of the directory.
     pub fn entry(&self, dir: BorrowedFd<'_>, name: &[u8], marks: &DirMarks) -> Result<UpperEntry> {
         let at = Loc::At(dir, name);
+        let names = self.has_names(marks);
         if let Some(st) = absent_ok(at.stat())? {
             if self.is_whiteout(at, &st, marks)? {
                 return Ok(UpperEntry::Whiteout);
             }
-            if marks.aufs && aufs_name(name) != AufsName::Plain {
+            if names && aufs_name(name) != AufsName::Plain {
                 return Ok(UpperEntry::Absent);
             }
             return Ok(UpperEntry::Present(self.ownership().shown(at, st)?));
         }
-        if marks.aufs && name.len() + AUFS_PREFIX.len() <= NAME_MAX {
-            let mut aufs = AUFS_PREFIX.to_vec();
-            aufs.extend_from_slice(name);
-            if absent_ok(Loc::At(dir, &aufs).stat())?.is_some() {
-                return Ok(UpperEntry::Whiteout);
-            }
-        }
-        Ok(UpperEntry::Absent)
+        Ok(match self.hides_below(dir, name, marks)? {
+            true => UpperEntry::Whiteout,
+            false => UpperEntry::Absent,
+        })
+    }
+
+    /// True if files in a directory may be whiteouts: as it was when its marks were read, or by
+    /// what this mount does.
+    fn has_xwhiteouts(&self, marks: &DirMarks) -> bool {
+        marks.xwhiteouts || self.form == WhiteoutForm::Xattr
     }
 
     fn is_whiteout(&self, at: Loc<'_>, st: &Stat, marks: &DirMarks) -> Result<bool> {
         if loc::is_whiteout(st) {
             return Ok(true);
         }
-        let may_be =
-            marks.xwhiteouts && st.st_mode & libc::S_IFMT == libc::S_IFREG && st.st_size == 0;
+        let empty = st.st_mode & libc::S_IFMT == libc::S_IFREG && st.st_size == 0;
+        let may_be = self.has_xwhiteouts(marks) && empty;
         if !may_be {
             return Ok(false);
         }
@@ -124,10 +127,10 @@ impl Upper {
     pub fn file_marks(&self, at: Loc<'_>) -> Result<FileMarks> {
         let list = xattr::list(at)?;
         let mut marks = FileMarks::default();
-        let ino = self.prefix.name(InoRecord::MARK);
+        let ino = self.prefix.map(|prefix| prefix.name(InoRecord::MARK));
         for name in xattr::names(&list) {
             match name {
-                n if n == ino => {
+                n if Some(n) == ino.as_deref() => {
                     marks.ino = xattr::get(at, n)?.and_then(|v| InoRecord::parse(&v));
                 }
                 b"trusted.overlay.metacopy" | b"user.overlay.metacopy" => marks.metacopy = true,
@@ -148,7 +151,7 @@ impl Upper {
         mut each: impl FnMut(&[u8], Option<Kind>) -> Result<()>,
     ) -> Result<()> {
         dir::for_each(fd, |entry| {
-            if marks.aufs {
+            if self.has_names(marks) {
                 match aufs_name(entry.name) {
                     AufsName::Plain => {}
                     AufsName::Whiteout(name) => return each(name, None),
@@ -157,7 +160,7 @@ impl Upper {
             }
             let look = match entry.kind {
                 None | Some(Kind::CharDev) => true,
-                Some(Kind::File) => marks.xwhiteouts || self.ownership().is_overridden(),
+                Some(Kind::File) => self.has_xwhiteouts(marks) || self.ownership().is_overridden(),
                 Some(_) => false,
             };
             if !look {

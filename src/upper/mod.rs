@@ -6,6 +6,9 @@
 //! redirect is written; how a file is staged in the work directory and published by one rename;
 //! what is swept at mount; the lock against a second mount.
 //!
+//! Where the file system beneath keeps no extended attributes, all marks are names ([`names`]), and
+//! what they cannot say (redirects, numbers, metadata-only copies) is not done.
+//!
 //! Invariant: every change of the tree is one atomic system call on it (rename, link, mknod,
 //! unlink, setxattr); before it there is the old state, after it the new one. What is left over
 //! when the power goes lies in the work directory, and the next mount sweeps it.
@@ -13,11 +16,13 @@
 mod config;
 mod entry;
 mod intent;
+mod names;
 mod open;
+mod probe;
 mod stage;
 mod stop;
 
-pub use config::{UpperConfig, UserXattr};
+pub use config::{Marks, UpperConfig, UserXattr};
 pub use entry::{DirMarks, FileMarks, UpperEntry};
 pub use intent::Intent;
 pub use stage::{Over, Staged};
@@ -25,7 +30,8 @@ pub use stop::Stop;
 
 use crate::sys::{Loc, Ownership, xattr};
 use crate::vfs::whiteout::Prefix;
-use crate::vfs::{Result, StatFs};
+use crate::vfs::{Error, Result, StatFs};
+use nix::errno::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
@@ -36,6 +42,8 @@ pub enum WhiteoutForm {
     Device,
     /// An empty file with an attribute, in a directory marked to hold such.
     Xattr,
+    /// An empty file `.wh.NAME`.
+    Aufs,
 }
 
 /// The writable layer.
@@ -46,7 +54,8 @@ pub struct Upper {
     work: OwnedFd,
     /// `WORK` itself: carries the lock while the mount lives.
     _lock: OwnedFd,
-    prefix: Prefix,
+    /// The namespace of its marks; `None`: they are names.
+    prefix: Option<Prefix>,
     form: WhiteoutForm,
     rename_whiteout: bool,
     /// The device all of it is on.
@@ -76,15 +85,25 @@ impl Upper {
         self.config.ownership
     }
 
-    /// The namespace its marks are in.
-    pub fn prefix(&self) -> Prefix {
-        self.prefix
+    /// True if files keep marks; else only names tell.
+    pub fn keeps_marks(&self) -> bool {
+        self.prefix.is_some()
+    }
+
+    /// True if a directory can say that its lower part is elsewhere.
+    pub fn redirects(&self) -> bool {
+        self.config.redirect && self.keeps_marks()
+    }
+
+    fn mark_name(&self, mark: &str) -> Result<Vec<u8>> {
+        let no_marks = || Error::because(Errno::EOPNOTSUPP, "the upper keeps no marks on files");
+        Ok(self.prefix.ok_or_else(no_marks)?.name(mark))
     }
 
     /// True when metadata changes may leave the data below. In the `user.` namespace a mark could
     /// be forged by whoever owns the file, and the kernel does not follow it: there, never.
     pub fn metacopy(&self) -> bool {
-        self.config.metacopy && self.prefix == Prefix::Trusted
+        self.config.metacopy && self.prefix == Some(Prefix::Trusted)
     }
 
     /// Statistics of the file system beneath.
@@ -104,27 +123,35 @@ impl Upper {
 
     /// Sets mark `mark` on a file.
     pub fn set_mark(&self, at: Loc<'_>, mark: &str, value: &[u8]) -> Result<()> {
+        let name = self.mark_name(mark)?;
         self.step("set mark")?;
-        xattr::set(at, &self.prefix.name(mark), value, 0)
+        xattr::set(at, &name, value, 0)
     }
 
     /// Removes mark `mark`; it is fine if it is not there.
     pub fn remove_mark(&self, at: Loc<'_>, mark: &str) -> Result<()> {
+        let name = self.mark_name(mark)?;
         self.step("remove mark")?;
-        match xattr::remove(at, &self.prefix.name(mark)) {
-            Err(e) if e.is(nix::errno::Errno::ENODATA) => Ok(()),
+        match xattr::remove(at, &name) {
+            Err(e) if e.is(Errno::ENODATA) => Ok(()),
             other => other,
         }
     }
 
-    /// The value of mark `mark`.
+    /// The value of mark `mark`; `None`, too, where no marks are kept.
     pub fn mark(&self, at: Loc<'_>, mark: &str) -> Result<Option<Vec<u8>>> {
-        xattr::get(at, &self.prefix.name(mark))
+        match self.prefix {
+            Some(prefix) => xattr::get(at, &prefix.name(mark)),
+            None => Ok(None),
+        }
     }
 
     /// Marks a directory as hiding everything below it.
     pub fn set_opaque(&self, at: Loc<'_>) -> Result<()> {
-        self.set_mark(at, "opaque", b"y")
+        match self.prefix {
+            Some(_) => self.set_mark(at, "opaque", b"y"),
+            None => self.set_opaque_by_name(at),
+        }
     }
 
     /// Says that children of the directory may carry numbers of lower files.

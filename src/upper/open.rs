@@ -1,13 +1,13 @@
 //! Taking an upper into use: checks before anything is touched, the lock, the sweep, and what the
 //! file system beneath can do.
 
-use super::{Upper, UpperConfig, UserXattr, WhiteoutForm};
-use crate::sys::{Loc, dir, loc, xattr};
+use super::probe::probe;
+use super::{Upper, UpperConfig};
+use crate::sys::{Loc, dir, loc};
 use crate::vfs::error::{Context, absent_ok};
-use crate::vfs::whiteout::Prefix;
 use crate::vfs::{Error, Kind, Result};
 use nix::errno::Errno;
-use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
@@ -29,9 +29,7 @@ impl Upper {
         let work = work_dir(&lock, config)?;
         sweep(work.as_fd()).context(|| format!("sweep of {}/work", config.work.display()))?;
         let dev = Loc::Fd(root.as_fd()).stat()?.st_dev;
-        let prefix = probe_prefix(work.as_fd(), config)?;
-        let form = probe_whiteout(work.as_fd())?;
-        let rename_whiteout = form == WhiteoutForm::Device && probe_rename_whiteout(work.as_fd())?;
+        let can = probe(work.as_fd(), config)?;
         if config.volatile {
             leave_volatile_mark(&work)?;
         }
@@ -39,9 +37,9 @@ impl Upper {
             root: Arc::new(root),
             work,
             _lock: lock,
-            prefix,
-            form,
-            rename_whiteout,
+            prefix: can.prefix,
+            form: can.form,
+            rename_whiteout: can.rename_whiteout,
             dev,
             config: config.clone(),
             stop: super::Stop::default(),
@@ -142,7 +140,7 @@ fn leave_volatile_mark(work: &OwnedFd) -> Result<()> {
 }
 
 /// Removes what an earlier mount left in the work directory, but for what it meant to finish.
-fn sweep(work: BorrowedFd<'_>) -> Result<()> {
+pub(super) fn sweep(work: BorrowedFd<'_>) -> Result<()> {
     remove_where(work, |name| !name.starts_with(super::intent::PREFIX))
 }
 
@@ -182,42 +180,4 @@ pub(super) fn remove_tree(dir: BorrowedFd<'_>, name: &[u8], kind: Option<Kind>) 
     let child = loc::open_dir(dir, name)?;
     empty(child.as_fd())?;
     Ok(rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR)?)
-}
-
-fn probe_prefix(work: BorrowedFd<'_>, config: &UpperConfig) -> Result<Prefix> {
-    let at = Loc::Fd(work);
-    let tries = |prefix: Prefix| xattr::set(at, &prefix.name("opaque"), b"n", 0);
-    let found = match config.userxattr {
-        UserXattr::On => tries(Prefix::User).map(|()| Prefix::User),
-        UserXattr::Off => tries(Prefix::Trusted).map(|()| Prefix::Trusted),
-        UserXattr::Auto => tries(Prefix::Trusted)
-            .map(|()| Prefix::Trusted)
-            .or_else(|_| tries(Prefix::User).map(|()| Prefix::User)),
-    };
-    let prefix = found.context(|| {
-        format!(
-            "upper directory {}: its file system keeps no extended attributes that overlay \
-             marks could go to",
-            config.upper.display()
-        )
-    })?;
-    xattr::remove(at, &prefix.name("opaque"))?;
-    Ok(prefix)
-}
-
-fn probe_whiteout(work: BorrowedFd<'_>) -> Result<WhiteoutForm> {
-    match rustix::fs::mknodat(work, c"probe", FileType::CharacterDevice, Mode::empty(), 0) {
-        Ok(()) => {
-            rustix::fs::unlinkat(work, c"probe", AtFlags::empty())?;
-            Ok(WhiteoutForm::Device)
-        }
-        Err(_) => Ok(WhiteoutForm::Xattr),
-    }
-}
-
-fn probe_rename_whiteout(work: BorrowedFd<'_>) -> Result<bool> {
-    rustix::fs::mkdirat(work, c"probe", Mode::RWXU)?;
-    let renamed = rustix::fs::renameat_with(work, c"probe", work, c"moved", RenameFlags::WHITEOUT);
-    sweep(work)?;
-    Ok(renamed.is_ok())
 }

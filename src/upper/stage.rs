@@ -1,6 +1,7 @@
 //! Changing the upper: everything is made ready in the work directory, and appears in the tree,
 //! or leaves it, by one system call.
 
+use super::names::rename_to_free;
 use super::open::remove_tree;
 use super::{Upper, WhiteoutForm};
 use crate::sys::{Loc, xattr};
@@ -172,27 +173,15 @@ impl Upper {
         name: &[u8],
         over: Over,
     ) -> Result<()> {
-        let flags = match (over, staged.kind) {
-            (Over::Nothing, _) => RenameFlags::NOREPLACE,
-            // a directory cannot replace a whiteout, but change places with it
-            (Over::Whiteout, Kind::Dir) => RenameFlags::EXCHANGE,
-            (Over::Whiteout | Over::File | Over::Dir, _) => RenameFlags::empty(),
-        };
-        let work = self.work();
-        let moved = self.step("publish").and_then(|()| {
-            let from = staged.name.as_slice();
-            Ok(rustix::fs::renameat_with(work, from, dir, name, flags)?)
-        });
-        match moved {
-            Ok(()) => {
-                if flags == RenameFlags::EXCHANGE {
-                    self.discard(Staged {
-                        kind: Kind::CharDev,
-                        ..staged
-                    });
-                }
+        match self.put(&staged, dir, name, over) {
+            Ok(true) => {
+                self.discard(Staged {
+                    kind: Kind::CharDev,
+                    ..staged
+                });
                 Ok(())
             }
+            Ok(false) => Ok(()),
             Err(e) => {
                 self.discard(staged);
                 Err(e.context("publishing"))
@@ -200,17 +189,38 @@ impl Upper {
         }
     }
 
+    /// True if a whiteout is now where the staged file was.
+    fn put(&self, staged: &Staged, dir: BorrowedFd<'_>, name: &[u8], over: Over) -> Result<bool> {
+        let from = staged.name.as_slice();
+        let mut over = over;
+        // a directory cannot replace a whiteout, but change places with it
+        let swap = (over, staged.kind) == (Over::Whiteout, Kind::Dir);
+        if swap && self.form == WhiteoutForm::Aufs {
+            self.free_name(dir, name)?;
+            over = Over::Nothing;
+        }
+        self.step("publish")?;
+        if over == Over::Nothing {
+            rename_to_free((self.work(), from), (dir, name))?;
+            return Ok(false);
+        }
+        let flags = match swap {
+            true => RenameFlags::EXCHANGE,
+            false => RenameFlags::empty(),
+        };
+        rustix::fs::renameat_with(self.work(), from, dir, name, flags)?;
+        Ok(swap)
+    }
+
     /// Says in the upper that `name` is missing. The name must be free there.
     pub fn whiteout(&self, dir: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
-        self.step("whiteout")?;
         match self.form {
-            WhiteoutForm::Device => Ok(rustix::fs::mknodat(
-                dir,
-                name,
-                FileType::CharacterDevice,
-                Mode::empty(),
-                0,
-            )?),
+            WhiteoutForm::Device => {
+                self.step("whiteout")?;
+                let device = FileType::CharacterDevice;
+                Ok(rustix::fs::mknodat(dir, name, device, Mode::empty(), 0)?)
+            }
+            WhiteoutForm::Aufs => self.whiteout_by_name(dir, name),
             WhiteoutForm::Xattr => {
                 let staged = self.stage_whiteout(dir)?;
                 self.publish(staged, dir, name, Over::Nothing)
@@ -221,6 +231,10 @@ impl Upper {
     fn stage_whiteout(&self, dir: BorrowedFd<'_>) -> Result<Staged> {
         match self.form {
             WhiteoutForm::Device => self.stage(Kind::CharDev, 0, b""),
+            WhiteoutForm::Aufs => Err(Error::because(
+                Errno::EIO,
+                "a whiteout that is a name beside it is not staged",
+            )),
             WhiteoutForm::Xattr => {
                 if self.mark(Loc::Fd(dir), "opaque")?.is_none() {
                     self.set_mark(Loc::Fd(dir), "opaque", b"x")?;
@@ -241,9 +255,12 @@ impl Upper {
         kind: Kind,
         leave_whiteout: bool,
     ) -> Result<()> {
+        if leave_whiteout && self.form == WhiteoutForm::Aufs {
+            self.whiteout_by_name(dir, name)?;
+        }
         self.step("remove")?;
         let work = self.work();
-        if leave_whiteout {
+        if leave_whiteout && self.form != WhiteoutForm::Aufs {
             return self.replace_by_whiteout(dir, name, kind);
         }
         if kind != Kind::Dir {
@@ -254,7 +271,7 @@ impl Upper {
             other => return Ok(other?),
         }
         let aside = self.fresh()?;
-        rustix::fs::renameat_with(dir, name, work, aside.as_slice(), RenameFlags::NOREPLACE)?;
+        rename_to_free((dir, name), (work, &aside))?;
         self.discard(Staged { name: aside, kind });
         Ok(())
     }
@@ -290,12 +307,6 @@ impl Upper {
         }
     }
 
-    /// Removes every whiteout in a directory that is marked opaque already.
-    pub fn clear(&self, dir: BorrowedFd<'_>) -> Result<()> {
-        self.step("clear")?;
-        super::open::empty(dir)
-    }
-
     /// Renames within the tree, leaving a whiteout at the old name if asked, in one step where the
     /// file system can (RENAME_WHITEOUT); else the whiteout is there first, under the new name,
     /// and the two change places.
@@ -307,6 +318,9 @@ impl Upper {
         leave_whiteout: bool,
         over: Over,
     ) -> Result<()> {
+        if self.form == WhiteoutForm::Aufs {
+            return self.rename_by_name(from, to, kind, leave_whiteout, over);
+        }
         let exchange = |flags| -> Result<()> {
             self.step("rename")?;
             Ok(rustix::fs::renameat_with(

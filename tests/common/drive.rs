@@ -9,6 +9,7 @@ use super::real::Real;
 use super::stack::Stack;
 use super::subject::Subject;
 use super::tree::{View, diff};
+use vellum::overlay::Marks;
 
 /// The engine against a plain directory; then both again after a remount, twice.
 pub fn against_plain(layers: &[Vec<Item>], ops: &[Op], forgetful: bool) -> Result<(), String> {
@@ -83,6 +84,34 @@ pub fn then_kernel_userxattr(layers: &[Vec<Item>], ops: &[Op]) -> Result<(), Str
         Some(diff) => Err(format!("through kernel overlayfs:\n{diff}")),
         None => stack.lowers_changed().map_or(Ok(()), Err),
     }
+}
+
+/// An upper whose marks have another form. Where they are names, a directory of a lower is not
+/// renamed (EXDEV), and a number is kept for as long as the mount lives.
+pub fn marks_against_plain(
+    layers: &[Vec<Item>],
+    ops: &[Op],
+    marks: Marks,
+    forgetful: bool,
+) -> Result<(), String> {
+    let stack = Stack::build(layers);
+    let mut plain = Real::new(&stack.plain());
+    let mut oracle = Oracle::new(&mut plain, View::full());
+    let names = matches!(marks, Marks::Devices | Marks::Names);
+    oracle.exdev = names;
+    let (first, second) = ops.split_at(ops.len() / 2);
+    for ops in [first, second, &[]] {
+        // a file that the mount need not know any more may get its own number
+        if names {
+            oracle.inos = (!forgetful).then(Default::default);
+        }
+        let mut engine = InProcess::new(stack.engine_marks(marks), forgetful);
+        oracle
+            .run(&mut engine, ops)
+            .map_err(|e| format!("{marks:?}: {e}"))?;
+        oracle.release(&mut engine);
+    }
+    stack.lowers_changed().map_or(Ok(()), Err)
 }
 
 /// Layers without an upper: what they show is what they flatten to, and nothing can be written.

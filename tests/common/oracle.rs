@@ -10,6 +10,8 @@ pub struct Oracle<'a> {
     pub view: View,
     /// Inode numbers are compared over time.
     pub inos: Option<Inos>,
+    /// The subject may refuse a rename with EXDEV, if it then changes nothing.
+    pub exdev: bool,
 }
 
 impl<'a> Oracle<'a> {
@@ -18,6 +20,7 @@ impl<'a> Oracle<'a> {
             plain,
             view,
             inos: Some(Inos::default()),
+            exdev: false,
         }
     }
 
@@ -35,10 +38,11 @@ impl<'a> Oracle<'a> {
 
     /// Does one operation to both.
     pub fn step(&mut self, subject: &mut dyn Subject, op: &Op) -> Result<(), String> {
-        let (a, b) = (
-            op.apply(subject, &self.view),
-            op.apply(self.plain, &self.view),
-        );
+        let a = op.apply(subject, &self.view);
+        if self.exdev && matches!(op, Op::Rename { .. }) && a == Err(libc::EXDEV) {
+            return self.compare(subject, &format!("after {op:?}, refused"));
+        }
+        let b = op.apply(self.plain, &self.view);
         if a != b {
             return Err(format!("{op:?}: subject {a:?}, expected {b:?}"));
         }

@@ -6,7 +6,7 @@ use super::walk::fingerprint;
 use std::fs;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
-use vellum::overlay::{Config, Engine, UpperConfig, UserXattr};
+use vellum::overlay::{Config, Engine, Marks, UpperConfig, UserXattr};
 
 /// Directories of a case.
 pub struct Stack {
@@ -87,6 +87,11 @@ impl Stack {
             upper.userxattr = UserXattr::On;
             (upper.redirect, upper.metacopy) = (false, false);
         })
+    }
+
+    /// One whose marks have a form of the caller's choice.
+    pub fn engine_marks(&self, marks: Marks) -> Engine {
+        self.engine_with(|upper| upper.marks = marks)
     }
 
     fn engine_with(&self, change: impl FnOnce(&mut UpperConfig)) -> Engine {

@@ -4,7 +4,7 @@
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use vellum::overlay::{Config, Engine, UpperConfig};
+use vellum::overlay::{Config, Engine, Marks, UpperConfig};
 use vellum::vfs::{Attr, Caller, Kind, NodeId};
 
 pub const ROOT: Caller = Caller {
@@ -15,6 +15,11 @@ pub const ROOT: Caller = Caller {
 
 /// Opens the lowers `l0` (topmost), `l1`, ... of `dir` under its `upper`.
 pub fn open(dir: &Path) -> Engine {
+    open_with(dir, Marks::Auto)
+}
+
+/// The same, with the marks in a form of the caller's choice.
+pub fn open_with(dir: &Path, marks: Marks) -> Engine {
     for d in ["upper", "work"] {
         fs::create_dir_all(dir.join(d)).unwrap();
     }
@@ -24,7 +29,10 @@ pub fn open(dir: &Path) -> Engine {
         .collect();
     Engine::open(&Config {
         lowers,
-        upper: Some(UpperConfig::new(dir.join("upper"), dir.join("work"))),
+        upper: Some(UpperConfig {
+            marks,
+            ..UpperConfig::new(dir.join("upper"), dir.join("work"))
+        }),
         ..Config::default()
     })
     .unwrap()
