@@ -413,6 +413,21 @@ impl Lower for DirsLower {
         self.with_loc(id, |l| xattr::get(l, name))
     }
 
+    fn origin(&self, id: NodeId) -> Option<Vec<u8>> {
+        let layer = |n: u16| &self.stack.layers[usize::from(n)];
+        let found = match self.node(id).ok()? {
+            Node::File(dir, at) => self.with_file(&dir, at, |l, part, _| {
+                layer(dir.parts[part].layer).origin(l)
+            }),
+            Node::Dir(dir) => self
+                .part_fd(&dir, &dir.parts[0])
+                .and_then(|fd| layer(dir.parts[0].layer).origin(Loc::Fd(fd.as_fd()))),
+        };
+        found
+            .inspect_err(|e| log::debug!("a copy does without the mark of its origin: {e}"))
+            .ok()?
+    }
+
     fn statfs(&self) -> Result<StatFs> {
         loc::statfs(self.stack.layers[0].root.as_fd())
     }

@@ -1,12 +1,13 @@
 //! One layer: a directory on disk, and the marks that stand in it.
 
-use crate::sys::{Loc, dir, loc, xattr};
+use crate::sys::{Loc, dir, handle, loc, xattr};
 use crate::vfs::error::Context;
-use crate::vfs::whiteout::{Prefix, Redirect};
+use crate::vfs::whiteout::{Prefix, Redirect, origin_value};
 use crate::vfs::{Kind, Result};
 use rustix::fs::{CWD, Mode, OFlags};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// A layer, held open.
 #[derive(Debug)]
@@ -15,6 +16,8 @@ pub struct Layer {
     pub root: OwnedFd,
     /// Where it was found; for messages only.
     pub path: PathBuf,
+    /// The device that it is on, and the id of the file system there; asked once.
+    fs: OnceLock<Option<(u64, [u8; 16])>>,
 }
 
 /// The marks on a directory of a layer.
@@ -40,7 +43,26 @@ impl Layer {
         Ok(Layer {
             root,
             path: path.to_owned(),
+            fs: OnceLock::new(),
         })
+    }
+
+    /// The value of the mark `origin` for a file of this layer; `None` where the file system has no
+    /// id or no handles. A wrong id would be worse than none: the kernel may take it for a mark
+    /// of another layer.
+    pub fn origin(&self, at: Loc<'_>) -> Result<Option<Vec<u8>>> {
+        let fs = self.fs.get_or_init(|| {
+            let root = Loc::Fd(self.root.as_fd());
+            let dir = root.open(OFlags::RDONLY | OFlags::DIRECTORY).ok()?;
+            Some((root.stat().ok()?.st_dev, handle::fs_uuid(dir.as_fd()).ok()?))
+        });
+        match fs {
+            Some((dev, uuid)) if at.stat()?.st_dev == *dev => {
+                let (kind, bytes) = handle::of(at)?;
+                Ok(origin_value(uuid, kind, &bytes))
+            }
+            _ => Ok(None),
+        }
     }
 
     /// Opens the directory `path` (from the layer's root) as an anchor.

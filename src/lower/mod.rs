@@ -69,6 +69,12 @@ pub trait Lower: Send + Sync {
     /// An extended attribute.
     fn get_xattr(&self, id: NodeId, name: &[u8]) -> Result<Option<Vec<u8>>>;
 
+    /// What the mark `origin` says of a copy of the node, so that the kernel's overlayfs shows the
+    /// copy by the number of its original. `None` where there is nothing to say.
+    fn origin(&self, _id: NodeId) -> Option<Vec<u8>> {
+        None
+    }
+
     /// Statistics of the file system of the topmost layer.
     fn statfs(&self) -> Result<crate::vfs::StatFs>;
 

@@ -11,7 +11,7 @@ use crate::lower::path_of;
 use crate::sys::{Loc, Owned, copy, xattr};
 use crate::upper::{Over, Staged, Upper};
 use crate::vfs::error::Context;
-use crate::vfs::whiteout::{InoRecord, Redirect};
+use crate::vfs::whiteout::Redirect;
 use crate::vfs::{Attr, Error, Kind, NodeId, Result, SetTime};
 use nix::errno::Errno;
 use rustix::fs::OFlags;
@@ -161,11 +161,19 @@ impl Engine {
         let upper = self.writable()?;
         let attr = self.lower.attr(id)?;
         let staged = upper.stage(Kind::Dir, 0, b"")?;
-        if let Err(e) = self.copy_attributes(upper, upper.staged(&staged), id, &attr) {
-            upper.discard(staged);
-            return Err(e);
-        }
-        let fd = self.dir_fd(parent)?;
+        let at = upper.staged(&staged);
+        let ready = self
+            .record_origin(upper, at, id, &attr)
+            .and_then(|()| self.copy_attributes(upper, at, id, &attr))
+            .and_then(|()| self.make_impure(parent))
+            .and_then(|()| self.dir_fd(parent));
+        let fd = match ready {
+            Ok(fd) => fd,
+            Err(e) => {
+                upper.discard(staged);
+                return Err(e);
+            }
+        };
         keep_times(parent, &fd, || {
             upper.publish(staged, fd.as_fd(), name, Over::Nothing)
         })
@@ -306,6 +314,7 @@ impl Engine {
             }
         }
         self.record_number(upper, at, id, attr.kind)?;
+        self.record_origin(upper, at, id, attr)?;
         self.copy_attributes(upper, at, id, attr)?;
         if let Some(file) = file
             && !upper.config().volatile
@@ -313,23 +322,6 @@ impl Engine {
             file.sync_all()?;
         }
         Ok(())
-    }
-
-    /// Writes down which number a copy keeps.
-    fn record_number(&self, upper: &Upper, at: Loc<'_>, id: NodeId, kind: Kind) -> Result<()> {
-        if !upper.keeps_marks() {
-            return Ok(());
-        }
-        let record = InoRecord {
-            node: id,
-            inode: at.stat()?.st_ino,
-            layers: self.lower.fingerprint(),
-        };
-        match upper.set_mark(at, InoRecord::MARK, &record.to_value()) {
-            // user. attributes are for files and directories only
-            Err(e) if e.is(Errno::EPERM) && kind != Kind::File => Ok(()),
-            other => other,
-        }
     }
 
     /// Puts a copy where its original shows, under every name. Under the namespace lock, writing.

@@ -26,6 +26,7 @@ mod ids;
 mod links;
 mod lookup;
 mod node;
+mod origin;
 mod readdir;
 mod remove;
 mod rename;

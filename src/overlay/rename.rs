@@ -224,6 +224,7 @@ impl Engine {
                 let path = self.redirect_to(lower)?.ok_or_else(|| {
                     Error::because(Errno::EXDEV, "path in the lower is too long for a redirect")
                 })?;
+                self.make_impure(&dest.dir)?;
                 self.with_loc(node, |l| upper.set_mark(l, "redirect", &path))
             }
             None if !opaque && self.below(&dest.dir, &dest.name)? == Some(Kind::Dir) => {

@@ -8,6 +8,7 @@
 pub mod cachestat;
 pub mod copy;
 pub mod dir;
+pub mod handle;
 pub mod interrupt;
 pub mod loc;
 pub mod ownership;

@@ -152,6 +152,26 @@ impl Redirect {
     }
 }
 
+/// The value of the mark `origin`: the lower file that a file of the upper is a copy of, by its
+/// handle. `struct ovl_fb` of the kernel's overlayfs; `None` for a handle that does not fit.
+pub fn origin_value(uuid: &[u8; 16], kind: i32, handle: &[u8]) -> Option<Vec<u8>> {
+    const VERSION: u8 = 0;
+    const MAGIC: u8 = 0xfb;
+    const HEAD: usize = 21;
+    let len = u8::try_from(HEAD + handle.len()).ok()?;
+    let kind = u8::try_from(kind).ok()?;
+    let mut out = vec![
+        VERSION,
+        MAGIC,
+        len,
+        u8::from(cfg!(target_endian = "big")),
+        kind,
+    ];
+    out.extend_from_slice(uuid);
+    out.extend_from_slice(handle);
+    Some(out)
+}
+
 /// Which number a copied-up file keeps.
 ///
 /// Valid only in the very inode it was written to and over the very layers it was written for, so
@@ -247,6 +267,20 @@ mod tests {
         }
         assert_eq!(xattr_shown(b"trusted.overlay.opaque"), None);
         assert_eq!(xattr_on_disk(b"user.fuseoverlayfs.opaque"), None);
+    }
+
+    #[test]
+    fn an_origin_is_written_as_the_kernel_does() {
+        // as kernel overlayfs wrote it for an inode of an ext4 whose id is all zeros
+        let handle = [0x42, 0x01, 0x9a, 0, 0x1b, 0xec, 0x78, 0x92];
+        let value = origin_value(&[0; 16], 1, &handle).unwrap();
+        assert_eq!(
+            value[..5],
+            [0, 0xfb, 0x1d, u8::from(cfg!(target_endian = "big")), 1]
+        );
+        assert_eq!((&value[5..21], &value[21..]), (&[0; 16][..], &handle[..]));
+        assert_eq!(origin_value(&[0; 16], 1, &[0; 235]), None);
+        assert_eq!(origin_value(&[0; 16], 256, &handle), None);
     }
 
     #[test]

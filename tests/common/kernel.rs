@@ -93,13 +93,11 @@ pub fn subject(mount: &Mounted) -> Real {
 
 /// What can be compared through kernel overlayfs: merged directories show one link (its
 /// documentation: "st_nlink ... of a merged directory is 1"); without `index`, names of one file
-/// part at copy-up; in an upper that somebody else wrote, it lists the upper's inode numbers of
-/// directories where `stat` shows the lower's.
+/// part at copy-up.
 pub fn view(index: bool, view: View) -> View {
     View {
         dir_nlink: false,
         links: index,
-        d_ino: index,
         ..view
     }
 }
