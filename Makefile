@@ -38,8 +38,8 @@ fuzz-build: ## the fuzz targets compile
 	@if [ -f fuzz/Cargo.toml ]; then $(CARGO) build --manifest-path fuzz/Cargo.toml; \
 	else echo "fuzz-build: this tree has no fuzz targets"; fi
 
-bench: build ## measure against the peers that are installed; see docs/performance.md
-	@scripts/bench.sh
+bench: build ## measure against the peers that are installed, as root; BENCH="--rounds 3" passes options on
+	"$(TARGET)/release/vellum" bench --out "$(TARGET)/bench" $(BENCH)
 
 conformance: build ## the public suites, whole, beside plain ext4 and kernel overlayfs (about an hour)
 	@scripts/deps.sh conformance
@@ -49,7 +49,9 @@ conformance-short: build ## the same suites, short (about 10 minutes)
 	@scripts/deps.sh conformance
 	@scripts/conformance.sh short
 
-install: build ## into DESTDIR/PREFIX; ALIAS=1 also under the name fuse-overlayfs
+install: ## into DESTDIR/PREFIX; ALIAS=1 also under the name fuse-overlayfs
+	@# not a dependency: under sudo there is often no cargo
+	@[ -x "$(TARGET)/release/vellum" ] || $(MAKE) --no-print-directory build
 	install -d "$(DESTDIR)$(BINDIR)"
 	install -m 755 "$(TARGET)/release/vellum" "$(DESTDIR)$(BINDIR)/vellum"
 	ln -sf vellum "$(DESTDIR)$(BINDIR)/vellum-overlayfs"

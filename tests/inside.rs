@@ -55,7 +55,7 @@ const DAILY: &[Work] = &[
         git rm -q -r perl5/Debconf 2>/dev/null || git rm -q -r perl5/Debian; git commit -q -a -m second
         git checkout -q main; git merge -q other; git checkout -q HEAD~1; git checkout -q main
         git clone -q /root/repo /root/clone
-        git -C /root/clone gc -q --prune=now
+        git -C /root/clone -c pack.threads=1 gc -q --prune=now
         for r in repo clone; do git -C /root/$r fsck --full --strict; git -C /root/$r status --porcelain; done
         git -C /root/clone rev-parse HEAD; git -C /root/clone ls-files | wc -l
         rm -rf /root/repo/.git/logs /root/clone/.git/logs
@@ -85,7 +85,7 @@ const DAILY: &[Work] = &[
         { for i in $(seq 60); do echo "int f$i(int);"; done
           echo '#include <stdio.h>'; echo 'int main(void) { int s = 0;'
           for i in $(seq 60); do echo "s += f$i($i);"; done
-          echo 'printf("%d\n", s); return 0; }'; } >main.c
+          echo 'return !printf("%d", s); }'; } >main.c
         printf 'o := $(patsubst %%.c,%%.o,$(wildcard *.c))\nprog: $(o)\n\tgcc -o $@ $^\n%%.o: %%.c\n\tgcc -O1 -c $<\n' >Makefile
         make -s -j2; ./prog
         make -q                     # nothing is out of date
@@ -116,7 +116,7 @@ const DAILY: &[Work] = &[
         mv /usr/share/perl5 /usr/share/moved; mv /usr/share/moved/Debconf /usr/share/perl5; ls /usr/share/perl5 | wc -l
         rm -rf /usr/share/bug; mkdir /usr/share/bug; ls -A /usr/share/bug
         rm -rf /usr/share/locale; ln -s doc /usr/share/locale; rm /etc/issue; mkdir /etc/issue
-        ln /etc/services /root/services; echo '# more' >>/root/services; tail -1 /etc/services
+        ln /etc/bash.bashrc /root/bashrc; echo '# more' >>/root/bashrc; tail -1 /etc/bash.bashrc
         find / -xdev -newermt '2100-01-01' | wc -l
         find / -xdev -type f -links +1 -printf '%n %p\n' | grep -v '/root/' | sort | sha256sum
     "#,
@@ -141,7 +141,7 @@ const AGAIN: &[Work] = &[(
         for m in delete wal truncate; do sqlite3 /root/$m.db 'pragma integrity_check; select count(*), sum(length(c)) from t'; done
         /root/build/prog
         stat -c '%n %a %U %G %h' /srv/ship /srv/ship/* /home/sailor/*
-        cmp /etc/services /root/services; stat -c %h /etc/services
+        cmp /etc/bash.bashrc /root/bashrc; stat -c %h /etc/bash.bashrc
         ls -A /usr/share/bug /usr/share/perl5 | sort
     "#,
 )];
@@ -162,8 +162,7 @@ const HEAVY: &[Work] = &[
         as "pgbench -h /tmp -n -c 4 -j 2 -t 500 b >/dev/null 2>&1"
         as "pg_ctl -D /root/pg/data -w -m immediate stop >/dev/null"    # as a crash
         up
-        as "psql -h /tmp -At b -c 'select count(*) from pgbench_history' -c 'select count(*) from pgbench_accounts'
-            -c 'select (select sum(abalance) from pgbench_accounts) = (select sum(delta) from pgbench_history)'"
+        as "psql -h /tmp -At b -c 'select count(*) from pgbench_history' -c 'select count(*) from pgbench_accounts' -c 'select (select sum(abalance) from pgbench_accounts) = (select sum(delta) from pgbench_history)'"
         as "vacuumdb -h /tmp -q -f -z b; reindexdb -h /tmp -q b; pg_dump -h /tmp b | wc -l"
         as "pg_ctl -D /root/pg/data -w stop >/dev/null"
         rm -rf /root/pg

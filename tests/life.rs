@@ -406,7 +406,30 @@ fn a_read_only_mount_needs_no_upper() {
     assert_eq!(fs::metadata(stack.mnt.join("f")).unwrap().len(), 4);
 }
 
-/// A file of the size of a mount's layers, to see that a refusal touched nothing.
+#[test]
+fn remount_to_read_only_and_back() {
+    if !may_mount() {
+        return;
+    }
+    let stack = Stack::new(1);
+    stack.mount(&[]);
+    // -i: without it mount(8) starts its FUSE helper, which wants an installed program
+    let remount = |how: &str| {
+        run(Command::new("mount")
+            .args(["-i", "-o", how])
+            .arg(&stack.mnt))
+    };
+    let file = stack.mnt.join("f");
+    fs::write(&file, "x").unwrap();
+    remount("remount,ro");
+    let refused = fs::write(&file, "y").unwrap_err();
+    assert_eq!(refused.raw_os_error(), Some(30), "{refused}");
+    remount("remount,rw");
+    fs::write(&file, "z").unwrap();
+    assert_eq!(fs::read_to_string(stack.upper.join("f")).unwrap(), "z");
+}
+
+/// What there is in the test's directory, to see that a refusal touched nothing.
 fn state(stack: &Stack) -> String {
     let all = sh(
         "cd \"$1\" && find . -printf '%p %y %m %T@ %s\\n' | sort && getfattr -R -h -d -m- . 2>/dev/null",
@@ -610,6 +633,7 @@ fn an_upper_in_use_is_refused_to_a_second_mount() {
 
 /// What an unprivileged user does with a mount of his own; `$MOUNT` and `$UMOUNT` say how.
 const ROOTLESS_LIFE: &str = r#"
+    set -x
     cd "$1"
     mkdir -p low/d/sub up work mnt
     echo lower >low/d/f; echo gone >low/d/g; ln low/d/f low/d/hard
@@ -640,6 +664,7 @@ const ROOTLESS_LIFE: &str = r#"
     mkdir secret; chmod 000 secret
     if [ "$2" = plain ]; then
         if ./vellum mount --lower secret --upper up --work work "$PWD/mnt" 2>refusal; then exit 9; fi
+        cat refusal >&2
         grep -q secret refusal
         grep -q 'Permission denied' refusal
     fi
