@@ -10,9 +10,9 @@
 
 mod common;
 
-use common::drive::{against_plain, kernel_first, then_kernel};
-use common::layers::{ALL_MARKS, KERNEL_MARKS, any_stack};
-use common::op::{Asked, any_ops};
+use common::drive::{against_plain, kernel_first, read_only, then_kernel, then_kernel_userxattr};
+use common::layers::{ALL_MARKS, KERNEL_MARKS, USER_MARKS, any_stack};
+use common::random::{Asked, any_ops};
 use proptest::prelude::*;
 
 const ALL: Asked = Asked { readers: true };
@@ -48,5 +48,27 @@ fn what_the_kernel_wrote_the_engine_reads() {
     );
     proptest!(config, |(layers in any_stack(KERNEL_MARKS), ops in any_ops(Asked { readers: false }, 40))| {
         kernel_first(&layers, &ops).map_err(fail)?;
+    });
+}
+
+#[test]
+fn what_the_engine_wrote_without_privilege_the_kernel_reads() {
+    let config = common::config(
+        "proptest-regressions/what_the_engine_wrote_without_privilege_the_kernel_reads.txt",
+        40,
+    );
+    proptest!(config, |(layers in any_stack(USER_MARKS), ops in any_ops(ALL, 40))| {
+        then_kernel_userxattr(&layers, &ops).map_err(fail)?;
+    });
+}
+
+#[test]
+fn layers_alone_are_what_they_flatten_to() {
+    let config = common::config(
+        "proptest-regressions/layers_alone_are_what_they_flatten_to.txt",
+        40,
+    );
+    proptest!(config, |(layers in any_stack(ALL_MARKS), ops in any_ops(ALL, 6))| {
+        read_only(&layers, &ops).map_err(fail)?;
     });
 }

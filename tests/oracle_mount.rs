@@ -12,8 +12,9 @@ mod common;
 use common::kernel::{self, Mounted};
 use common::layers::{ALL_MARKS, Item, any_stack, reference_stack};
 use common::mounts::{self, Io};
-use common::op::{Asked, Op, any_ops};
+use common::op::Op;
 use common::oracle::Oracle;
+use common::random::{Asked, any_ops};
 use common::real::Real;
 use common::stack::Stack;
 use common::tree::View;
@@ -56,6 +57,7 @@ fn fail(e: String) -> TestCaseError {
 /// * readers that opened a file before it was copied up: they keep the lower's data;
 /// * AUFS's, fuse-overlayfs's and `user.overlay.` marks in layers, which are not its own;
 /// * whiteouts in a directory that only one layer has: it lists them, and finds nothing;
+/// * whiteouts by attribute: a directory of one layer that has one is ENOTEMPTY to rmdir;
 /// * names that a layer above hides: it counts them as links;
 /// * with `index=off`, hard links of a lower; so it runs with `index=on`.
 #[test]

@@ -208,7 +208,8 @@ fn stacks(
         let out = scratch.dir(&format!("stack-of-{depth}"))?;
         let stack = cut::cut(source, manifest, *depth, options.seed, &out)?;
         results.stacks.push(format!(
-            "{depth} layers: {} entries, {} shadowed files, {} whiteouts, {} opaque directories",
+            "{depth} layer{}: {} entries, {} shadowed files, {} whiteouts, {} opaque directories",
+            if *depth == 1 { "" } else { "s" },
             manifest.entries.len(),
             stack.shadowed,
             stack.whiteouts,

@@ -7,12 +7,13 @@ use super::options::{Io, MountOptions};
 use crate::overlay::Engine;
 use crate::vfs::{Attr, Error, NodeId, Result};
 use fuser::{
-    FileHandle, FopenFlags, Generation, INodeNo, ReplyDirectoryPlus, ReplyEntry, ReplyXattr,
+    FileHandle, FopenFlags, Generation, INodeNo, Notifier, ReplyDirectoryPlus, ReplyEntry,
+    ReplyXattr,
 };
 use nix::errno::Errno;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// All our handles: nodes own the open files, so a handle says nothing.
@@ -25,6 +26,8 @@ pub(super) struct Adapter {
     pub(super) options: MountOptions,
     pub(super) agreed: Agreed,
     pub(super) opens: Opens,
+    /// To tell the kernel what it cannot know. Set once the session is there.
+    pub(super) notifier: Arc<OnceLock<Notifier>>,
 }
 
 impl Adapter {
@@ -34,6 +37,7 @@ impl Adapter {
             options,
             agreed: Agreed::default(),
             opens: Opens::default(),
+            notifier: Arc::default(),
         }
     }
 
@@ -67,6 +71,24 @@ impl Adapter {
         }
     }
 
+    /// The mode of a file may have lost its set-id bits: of a write, the kernel leaves that to us
+    /// (FUSE_HANDLE_KILLPRIV_V2), and then goes on showing the mode that it knows.
+    pub(super) fn mode_changed(&self, ino: INodeNo) {
+        // a negative offset: the attributes only, so that no page is waited for
+        let told = self.notifier.get().map(|n| n.inval_inode(ino, -1, 0));
+        if let Some(Err(e)) = told {
+            log::debug!("attributes of node {ino:?} stay cached: {e}");
+        }
+    }
+
+    /// Writes to a file that goes with set-id bits or capabilities have to come through us: into a
+    /// backing file the kernel writes with our credentials, and root's writes leave them.
+    fn privileged(&self, file: NodeId) -> bool {
+        let set_id = |attr: Attr| attr.perm & (libc::S_ISUID | libc::S_ISGID) != 0;
+        self.engine.getattr(file).is_ok_and(set_id)
+            || self.engine.getxattr(file, b"security.capability").is_ok()
+    }
+
     /// Decides how an open of `node` goes.
     pub(super) fn open_way(
         &self,
@@ -76,7 +98,11 @@ impl Adapter {
     ) -> Result<Way> {
         let file = self.opens.file(node);
         let backing = self.engine.backing(file, write)?;
+        let privileged = write && self.privileged(file);
         let answer = self.opens.open(node, file, backing.upper, || {
+            if privileged {
+                return None;
+            }
             match register(&backing.file) {
                 Ok(id) => Some(id),
                 Err(e) => {

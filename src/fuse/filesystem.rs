@@ -293,6 +293,9 @@ impl fuser::Filesystem for Adapter {
     ) {
         let kill = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
         let done = self.engine.write(self.file(ino), offset, data, kill);
+        if kill {
+            self.mode_changed(ino);
+        }
         answer("write", reply, done, |r, n| {
             r.written(u32::try_from(n).unwrap_or(u32::MAX));
         });
@@ -446,9 +449,11 @@ impl fuser::Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         let file = self.file(ino);
-        let done = self
-            .engine
-            .fallocate(&known_caller(req), file, mode, offset, length);
+        let who = known_caller(req);
+        let done = self.engine.fallocate(&who, file, mode, offset, length);
+        if who.uid != 0 {
+            self.mode_changed(ino);
+        }
         answer("fallocate", reply, done, |r, ()| r.ok());
     }
 

@@ -45,6 +45,7 @@ struct Aliases {
 #[derive(Default, Debug)]
 pub(super) struct Opens {
     open: Mutex<HashMap<NodeId, Open>>,
+    /// Locked after `open`.
     aliases: Mutex<Aliases>,
     /// Number of aliases, so that asking costs nothing while there are none.
     aliased: AtomicUsize,
@@ -84,20 +85,46 @@ impl Opens {
     }
 
     /// Takes lookups of a node back.
+    ///
+    /// An alias without lookups stays while the old opens do, which made it necessary: the kernel
+    /// gives back the lookup by which it has learnt of the alias, and only then looks it up to use
+    /// it. Had it gone meanwhile, the caller's open would fail, for the kernel tries only once more.
     pub(super) fn forget(&self, node: NodeId, n: u64) {
         if self.aliased.load(Ordering::Acquire) == 0 || node.0 & ALIAS == 0 {
             return;
         }
+        let open = self.open.lock();
         let mut aliases = self.aliases.lock();
         let Some((file, lookups)) = aliases.back.get_mut(&node) else {
             return;
         };
         *lookups = lookups.saturating_sub(n);
-        if *lookups == 0 {
+        if *lookups == 0 && !open.contains_key(file) {
             let file = *file;
-            aliases.back.remove(&node);
-            aliases.of.remove(&file);
+            self.drop_alias(&mut aliases, file);
+        }
+    }
+
+    fn drop_alias(&self, aliases: &mut Aliases, file: NodeId) {
+        if let Some(alias) = aliases.of.remove(&file) {
+            aliases.back.remove(&alias);
             self.aliased.fetch_sub(1, Ordering::Release);
+        }
+    }
+
+    /// The last old open is gone.
+    fn drop_idle_alias(&self, file: NodeId) {
+        if self.aliased.load(Ordering::Acquire) == 0 {
+            return;
+        }
+        let mut aliases = self.aliases.lock();
+        let lookups = aliases
+            .of
+            .get(&file)
+            .and_then(|alias| aliases.back.get(alias))
+            .map(|(_, lookups)| *lookups);
+        if lookups == Some(0) {
+            self.drop_alias(&mut aliases, file);
         }
     }
 
@@ -162,6 +189,7 @@ impl Opens {
             let gone = table.remove(&node);
             drop(table);
             drop(gone); // tells the kernel
+            self.drop_idle_alias(node);
         }
     }
 }
@@ -186,6 +214,22 @@ mod tests {
         opens.release(n);
         opens.release(n);
         assert!(opens.open.lock().is_empty());
+    }
+
+    #[test]
+    fn an_alias_without_lookups_waits_for_the_old_opens() {
+        let opens = Opens::default();
+        let file = NodeId(7);
+        let Answer::Go(_) = opens.open(file, file, false, || None) else {
+            panic!("a first open goes");
+        };
+        opens.alias(file);
+        let alias = opens.node(file);
+        opens.forget(alias, 1);
+        assert_eq!(opens.node(file), alias);
+        opens.forget(alias, 1);
+        opens.release(file);
+        assert_eq!(opens.node(file), file);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::links::{self, LinkMap};
 use super::listing::{Listing, ListingEntry};
 use super::merge::{Part, Stack};
 use super::table::{DirNode, Node, Table};
+use crate::sys::process::fd_budget;
 use crate::sys::{Loc, Ownership, loc, xattr};
 use crate::vfs::cookie::CookieKey;
 use crate::vfs::error::Context;
@@ -22,13 +23,12 @@ use rustix::fs::OFlags;
 use std::collections::HashMap;
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 /// Directories of layers kept open at most.
-const OPEN_DIRS: usize = 1024;
+const OPEN_DIRS: usize = 8192;
 
 /// Layers stacked at most: layer numbers are 16 bits wide, and inode numbers keep 12 of them.
 pub const MAX_LAYERS: usize = 4000;
@@ -75,12 +75,7 @@ impl DirsLower {
             (st.st_ino, paths.len()).hash(&mut hasher);
         }
         let stack = Stack { layers, ownership };
-        let root = Arc::new(DirNode {
-            id: NodeId::ROOT,
-            place: None,
-            parts: stack.root()?.into(),
-            listing: OnceLock::new(),
-        });
+        let root = Arc::new(DirNode::new(NodeId::ROOT, None, stack.root()?, None));
         Ok(DirsLower {
             links: stack.layers.iter().map(|_| OnceLock::new()).collect(),
             shown: Mutex::default(),
@@ -89,9 +84,7 @@ impl DirsLower {
             table: Table::default(),
             space,
             key,
-            open: Mutex::new(LruCache::new(
-                NonZeroUsize::new(OPEN_DIRS).unwrap_or(NonZeroUsize::MIN),
-            )),
+            open: Mutex::new(LruCache::new(fd_budget(30, OPEN_DIRS))),
             fingerprint: hasher.finish(),
         })
     }
@@ -191,29 +184,16 @@ impl DirsLower {
         &self,
         parent: &Arc<DirNode>,
         listing: &Listing,
+        at: u32,
         entry: &ListingEntry,
     ) -> Result<Attr> {
-        let name = listing.name(entry);
-        let parts = self
-            .stack
-            .descend(&parent.parts, name, Some(listing.layers(entry)))?;
-        let first = parts
-            .first()
-            .ok_or_else(|| Error::because(Errno::EIO, "directory vanished from its layer"))?;
-        let fd = Arc::new(self.stack.open(first)?);
-        let st = Loc::Fd(fd.as_fd()).stat()?;
-        let id = self.space.node(st.st_dev, st.st_ino);
-        let layer = first.layer;
-        let node = self.table.count(id, || {
-            Node::Dir(Arc::new(DirNode {
-                id,
-                place: Some((parent.clone(), name.into())),
-                parts: parts.into(),
-                listing: OnceLock::new(),
-            }))
-        });
-        let evicted = self.open.lock().push((id, layer), fd);
-        drop(evicted);
+        let known = parent.known.lock().get(&at).and_then(Weak::upgrade);
+        let dir = match known {
+            Some(dir) => dir,
+            None => self.meet(parent, listing, at, entry)?,
+        };
+        let id = dir.id;
+        let node = self.table.count(id, || Node::Dir(dir));
         match node {
             Node::Dir(dir) => self
                 .dir_attr(&dir)
@@ -228,13 +208,36 @@ impl DirsLower {
         }
     }
 
+    fn meet(
+        &self,
+        parent: &Arc<DirNode>,
+        listing: &Listing,
+        at: u32,
+        entry: &ListingEntry,
+    ) -> Result<Arc<DirNode>> {
+        let name = listing.name(entry);
+        let layers = listing.layers(entry);
+        let met = self.stack.meet(&parent.parts, name, layers, &self.key)?;
+        let layer = met.parts.first().map_or(0, |p| p.layer);
+        let st = Loc::Fd(met.fd.as_fd()).stat()?;
+        let id = self.space.node(st.st_dev, st.st_ino);
+        let place = Some((parent.clone(), name.into()));
+        let dir = Arc::new(DirNode::new(id, place, met.parts, met.listing));
+        parent.known.lock().insert(at, Arc::downgrade(&dir));
+        let evicted = self.open.lock().push((id, layer), Arc::new(met.fd));
+        drop(evicted);
+        Ok(dir)
+    }
+
     fn look_up(&self, parent: &Arc<DirNode>, name: &[u8]) -> Result<Option<Attr>> {
         let listing = self.listing(parent)?;
         let Some((at, entry)) = listing.find(name) else {
             return Ok(None);
         };
         if entry.kind == Kind::Dir {
-            return self.look_up_dir(parent, &listing, entry).map(Some);
+            return self
+                .look_up_dir(parent, &listing, at as u32, entry)
+                .map(Some);
         }
         let (_, part) = Self::part(parent, entry.layer)?;
         let fd = self.part_fd(parent, part)?;

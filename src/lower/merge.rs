@@ -9,7 +9,7 @@ use crate::vfs::whiteout::{AufsName, Redirect, aufs_name};
 use crate::vfs::{Error, Kind, Result};
 use nix::errno::Errno;
 use std::collections::{HashMap, HashSet};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 /// One layer's share of a directory.
@@ -21,6 +21,17 @@ pub struct Part {
     pub path: Arc<[u8]>,
     /// Whiteouts in it may be files with an attribute.
     pub xwhiteouts: bool,
+}
+
+/// A directory, met for the first time.
+#[derive(Debug)]
+pub struct Met {
+    /// Its parts.
+    pub parts: Vec<Part>,
+    /// The topmost part, open.
+    pub fd: OwnedFd,
+    /// What is in it, where finding the parts told.
+    pub listing: Option<Listing>,
 }
 
 /// Most redirects followed for one directory: a chain in a broken stack must end.
@@ -107,16 +118,7 @@ impl Stack {
                 Err(e) => return Err(e.context(self.say(parent))),
             };
             let marks = layer::dir_marks(fd.as_fd())?;
-            let path = match parts.last() {
-                Some(p)
-                    if p.path.len() == joined_len(&parent.path, name)
-                        && p.path.ends_with(name)
-                        && p.path.starts_with(&parent.path) =>
-                {
-                    p.path.clone()
-                }
-                _ => join(&parent.path, name),
-            };
+            let path = self.path_below(parts.last(), parent, name);
             parts.push(Part {
                 layer: parent.layer,
                 path,
@@ -140,6 +142,88 @@ impl Stack {
             }
         }
         Ok(parts)
+    }
+
+    /// Meets directory `name` in the directory made of `parents` for the first time; `only` names
+    /// the layers that have it. Where several do, all are read at once.
+    pub fn meet(
+        &self,
+        parents: &[Part],
+        name: &[u8],
+        only: &[u16],
+        key: &CookieKey,
+    ) -> Result<Met> {
+        match self.meet_plainly(parents, name, only, key)? {
+            Some(met) => Ok(met),
+            None => {
+                let parts = self.descend(parents, name, Some(only))?;
+                let first = parts.first().ok_or_else(|| {
+                    Error::because(Errno::EIO, "directory vanished from its layer")
+                })?;
+                Ok(Met {
+                    fd: self.open(first)?,
+                    parts,
+                    listing: None,
+                })
+            }
+        }
+    }
+
+    /// [`Stack::meet`] where nothing is in the way: each part is opened once, by its path.
+    /// `None`: a redirect, a part that is not there or cannot be read, a very long path.
+    fn meet_plainly(
+        &self,
+        parents: &[Part],
+        name: &[u8],
+        only: &[u16],
+        key: &CookieKey,
+    ) -> Result<Option<Met>> {
+        let mut parts: Vec<Part> = Vec::with_capacity(only.len());
+        let mut merge = Merge::new(self.ownership);
+        let mut first = None;
+        for parent in parents.iter().filter(|p| only.contains(&p.layer)) {
+            let path = self.path_below(parts.last(), parent, name);
+            let root = self.layers[usize::from(parent.layer)].root.as_fd();
+            let Some(fd) = loc::read_beneath(root, &path) else {
+                return Ok(None);
+            };
+            let marks = layer::open_dir_marks(fd.as_fd())?;
+            if marks.redirect.is_some() {
+                return Ok(None);
+            }
+            let part = Part {
+                layer: parent.layer,
+                path,
+                xwhiteouts: marks.xwhiteouts,
+            };
+            let mut opaque = marks.opaque;
+            if only.len() > 1 {
+                opaque |= merge
+                    .add(&part, fd.as_fd(), true)
+                    .context(|| self.say(&part))?;
+            }
+            parts.push(part);
+            first.get_or_insert(fd);
+            if opaque {
+                break;
+            }
+        }
+        let listing = (only.len() > 1).then(|| merge.into_listing(key));
+        Ok(first.map(|fd| Met { parts, fd, listing }))
+    }
+
+    /// The path of `name` in `parent`; shared with the part above where it is the same.
+    fn path_below(&self, above: Option<&Part>, parent: &Part, name: &[u8]) -> Arc<[u8]> {
+        match above {
+            Some(p)
+                if p.path.len() == joined_len(&parent.path, name)
+                    && p.path.ends_with(name)
+                    && p.path.starts_with(&parent.path) =>
+            {
+                p.path.clone()
+            }
+            _ => join(&parent.path, name),
+        }
     }
 
     fn follow(
@@ -189,20 +273,18 @@ impl Stack {
 
     /// Reads the directory made of `parts`.
     pub fn list(&self, parts: &[Part], key: &CookieKey) -> Result<Listing> {
-        let mut merge = Merge {
-            ownership: self.ownership,
-            ..Merge::default()
-        };
+        let mut merge = Merge::new(self.ownership);
         for part in parts {
-            let dir = self.open(part)?;
-            merge.add(part, &dir).context(|| self.say(part))?;
+            let root = self.layers[usize::from(part.layer)].root.as_fd();
+            let (dir, fresh) = match loc::read_beneath(root, &part.path) {
+                Some(dir) if !part.path.is_empty() => (dir, true),
+                _ => (self.open(part)?, false),
+            };
+            merge
+                .add(part, dir.as_fd(), fresh)
+                .context(|| self.say(part))?;
         }
-        Ok(Listing::new(
-            RawListing {
-                entries: merge.entries,
-            },
-            key,
-        ))
+        Ok(merge.into_listing(key))
     }
 }
 
@@ -217,17 +299,36 @@ struct Merge {
 }
 
 impl Merge {
-    fn add(&mut self, part: &Part, dir: &OwnedFd) -> Result<()> {
+    fn new(ownership: Ownership) -> Merge {
+        Merge {
+            ownership,
+            ..Merge::default()
+        }
+    }
+
+    fn into_listing(self, key: &CookieKey) -> Listing {
+        let entries = self.entries;
+        Listing::new(RawListing { entries }, key)
+    }
+
+    /// Adds the next layer's share. `fresh`: `dir` is open for reading and was not read yet. True
+    /// if AUFS's mark says that nothing below shows.
+    fn add(&mut self, part: &Part, dir: BorrowedFd<'_>, fresh: bool) -> Result<bool> {
         let mut hides: Vec<Box<[u8]>> = Vec::new();
-        dir::for_each(dir.as_fd(), |entry| {
-            let at = Loc::At(dir.as_fd(), entry.name);
+        let mut opaque = false;
+        let each = |entry: dir::RawEntry<'_>| {
+            let at = Loc::At(dir, entry.name);
             match aufs_name(entry.name) {
                 AufsName::Plain => {}
                 AufsName::Whiteout(name) => {
                     hides.push(name.into());
                     return Ok(());
                 }
-                AufsName::Opaque | AufsName::Meta => return Ok(()),
+                AufsName::Opaque => {
+                    opaque = true;
+                    return Ok(());
+                }
+                AufsName::Meta => return Ok(()),
             }
             let kind = match entry.kind {
                 Some(Kind::CharDev) | None => {
@@ -247,7 +348,12 @@ impl Merge {
             let kind = self.ownership.kind(at, kind)?;
             self.entry(part.layer, entry.name, kind);
             Ok(())
-        })?;
+        };
+        if fresh {
+            dir::read(dir, each)?;
+        } else {
+            dir::for_each(dir, each)?;
+        }
         // a whiteout speaks of the layers below, not of its own
         for name in hides {
             if let Some((_, open)) = self.found.get_mut(&name) {
@@ -255,7 +361,7 @@ impl Merge {
             }
             self.hidden.insert(name);
         }
-        Ok(())
+        Ok(opaque)
     }
 
     fn entry(&mut self, layer: u16, name: &[u8], kind: Kind) {

@@ -8,7 +8,7 @@ use crate::vfs::{Error, NodeId, Result};
 use nix::errno::Errno;
 use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 /// A directory of the merged tree.
 #[derive(Debug)]
@@ -21,6 +21,28 @@ pub struct DirNode {
     pub parts: Box<[Part]>,
     /// Its listing, once it was needed.
     pub listing: OnceLock<Arc<Listing>>,
+    /// Its subdirectories that are known, by the place of their entries in the listing.
+    pub known: Mutex<HashMap<u32, Weak<DirNode>>>,
+}
+
+impl DirNode {
+    /// A directory that nothing is known of yet but where it is.
+    pub fn new(
+        id: NodeId,
+        place: Option<(Arc<DirNode>, Box<[u8]>)>,
+        parts: Vec<Part>,
+        listing: Option<Listing>,
+    ) -> DirNode {
+        DirNode {
+            id,
+            place,
+            parts: parts.into(),
+            listing: listing
+                .map(Arc::new)
+                .map_or_else(OnceLock::new, OnceLock::from),
+            known: Mutex::default(),
+        }
+    }
 }
 
 /// What a number stands for.

@@ -51,6 +51,9 @@ impl Engine {
                 loc::attr_of(&st, node.id)?
             }
         };
+        if node.kind == Kind::Dir {
+            attr.ctime = node.state.lock().shown_ctime(attr.ctime);
+        }
         let in_tree = matches!(place, Place::Root | Place::Upper(..));
         if node.kind == Kind::Dir && in_tree && lower.is_some() {
             attr.nlink = 2 + self.subdirs(node)?;

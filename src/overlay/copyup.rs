@@ -49,7 +49,12 @@ impl Engine {
                 return Ok(node);
             }
             let _ns = self.ns.write();
-            return self.dir_upper(id);
+            return match self.nodes.get(id) {
+                Some(node) if matches!(node.state.lock().place, Place::LowerUnlinked) => {
+                    self.copy_removed_dir(id)
+                }
+                _ => self.dir_upper(id),
+            };
         }
         let node = match known {
             Some(node) => node,
@@ -72,6 +77,21 @@ impl Engine {
             }
         }
         drop(_copying);
+        Ok(node)
+    }
+
+    /// A directory of the lower that was removed while it is in use: only an fd keeps the copy.
+    fn copy_removed_dir(&self, id: NodeId) -> Result<Arc<Node>> {
+        let upper = self.writable()?;
+        let node = self.adopt(id)?;
+        let attr = self.lower.attr(id)?;
+        let staged = upper.stage(Kind::Dir, 0, b"")?;
+        let at = upper.staged(&staged);
+        let held = self
+            .copy_attributes(upper, at, id, &attr)
+            .and_then(|()| at.open(OFlags::PATH | OFlags::NOFOLLOW));
+        upper.discard(staged);
+        node.state.lock().place = Place::Held(Arc::new(held?));
         Ok(node)
     }
 
@@ -146,18 +166,17 @@ impl Engine {
             return Err(e);
         }
         let fd = self.dir_fd(parent)?;
-        keep_times(&fd, || {
+        keep_times(parent, &fd, || {
             upper.publish(staged, fd.as_fd(), name, Over::Nothing)
         })
         .context(|| "copy-up of a directory")?;
-        let own = {
-            let st = Loc::At(fd.as_fd(), name).stat()?;
-            self.space.node(st.st_dev, st.st_ino)
-        };
+        let st = Loc::At(fd.as_fd(), name).stat()?;
+        let own = self.space.node(st.st_dev, st.st_ino);
         let node = self.adopt(id)?;
         let mut state = node.state.lock();
         state.place = Place::Upper(parent.clone(), name.into());
         state.alias = Some(own);
+        state.kept_ctime = Some((crate::sys::loc::attr_of(&st, id)?.ctime, attr.ctime));
         drop(state);
         self.nodes.set_alias(own, id);
         Ok(node)
@@ -389,7 +408,7 @@ impl Engine {
                 return Err(e);
             }
         };
-        keep_times(&fd, || {
+        keep_times(&parent, &fd, || {
             upper.publish(staged, fd.as_fd(), first, Over::Nothing)
         })?;
         parent.changed(0);
@@ -410,7 +429,8 @@ impl Engine {
             return Ok(());
         }
         let fd = self.dir_fd(dir)?;
-        self.writable()?.set_impure(fd.as_fd())?;
+        let upper = self.writable()?;
+        keep_times(dir, &fd, || upper.set_impure(fd.as_fd()))?;
         dir.state.lock().marks.impure = true;
         Ok(())
     }
@@ -430,12 +450,18 @@ impl Engine {
         // the kernel drops file capabilities at a write, and this is not the user's
         let caps = xattr::get(Loc::Fd(to.as_fd()), b"security.capability")?;
         upper.step("fill a metadata-only copy")?;
-        copy::data(&from, &to, len.min(size), len >= size)?;
+        let filled = copy::data(&from, &to, len.min(size), len >= size);
+        if filled.is_err() {
+            // the mark still says where the data is; the room that half of it took is given back
+            rustix::fs::ftruncate(&*to, 0)?;
+            rustix::fs::ftruncate(&*to, before.st_size.cast_unsigned())?;
+        }
         if let Some(caps) = caps {
             xattr::set(Loc::Fd(to.as_fd()), b"security.capability", &caps, 0)?;
         }
         let was = crate::sys::loc::attr_of(&before, node.id)?;
         Loc::Fd(to.as_fd()).utimens(Some(SetTime::At(was.atime)), Some(SetTime::At(was.mtime)))?;
+        filled?;
         if !upper.config().volatile {
             to.sync_all()?;
         }
@@ -447,10 +473,20 @@ impl Engine {
 }
 
 /// Runs a step of copy-up, which is no change of the directory, and keeps the directory's times.
-pub(super) fn keep_times<T>(dir: &OwnedFd, step: impl FnOnce() -> Result<T>) -> Result<T> {
+/// Its `ctime` moves on disk, where nothing can be done about it; it is shown as it was (`tar`
+/// takes a directory whose `ctime` moves for one that changed as it was read).
+pub(super) fn keep_times<T>(
+    node: &Node,
+    dir: &OwnedFd,
+    step: impl FnOnce() -> Result<T>,
+) -> Result<T> {
     let at = Loc::Fd(dir.as_fd());
-    let was = crate::sys::loc::attr_of(&at.stat()?, NodeId(0))?;
+    let attr = || crate::sys::loc::attr_of(&at.stat()?, node.id);
+    let was = attr()?;
     let done = step()?;
     at.utimens(Some(SetTime::At(was.atime)), Some(SetTime::At(was.mtime)))?;
+    let on_disk = attr()?.ctime;
+    let shown = node.state.lock().shown_ctime(was.ctime);
+    node.state.lock().kept_ctime = Some((on_disk, shown));
     Ok(done)
 }

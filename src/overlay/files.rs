@@ -1,6 +1,7 @@
 //! Open files: a node, not a handle, owns the file its data is read from and written to, so that
 //! the kernel need not say when it opens and closes one. The most recently used stay open.
 
+use crate::sys::process::fd_budget;
 use crate::vfs::NodeId;
 use lru::LruCache;
 use parking_lot::Mutex;
@@ -9,8 +10,8 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 const SHARDS: usize = 8;
-/// Files kept open at most, on each side: 8 * 256.
-const PER_SHARD: usize = 256;
+/// Files kept open at most, on each side.
+const OPEN_FILES: usize = 2048;
 
 /// The open files.
 pub(super) struct Files {
@@ -22,7 +23,8 @@ struct Side([Mutex<LruCache<NodeId, Arc<File>>>; SHARDS]);
 
 impl Side {
     fn new() -> Side {
-        let size = NonZeroUsize::new(PER_SHARD).unwrap_or(NonZeroUsize::MIN);
+        let size = fd_budget(20, OPEN_FILES).get().div_ceil(SHARDS);
+        let size = NonZeroUsize::new(size).unwrap_or(NonZeroUsize::MIN);
         Side(std::array::from_fn(|_| Mutex::new(LruCache::new(size))))
     }
 

@@ -186,20 +186,23 @@ impl Engine {
         };
         let intent = upper.intend(staged, &path)?;
         let mut done = 0;
-        let linked: Result<()> = ready
-            .iter()
-            .zip(names)
-            .try_for_each(|((_, fd), (_, name))| {
-                keep_times(fd, || upper.link_copy(&intent, fd.as_fd(), name))?;
-                done += 1;
-                Ok(())
-            });
+        let linked: Result<()> =
+            ready
+                .iter()
+                .zip(names)
+                .try_for_each(|((parent, fd), (_, name))| {
+                    keep_times(parent, fd, || upper.link_copy(&intent, fd.as_fd(), name))?;
+                    done += 1;
+                    Ok(())
+                });
         for (parent, _) in &ready {
             parent.changed(0);
         }
         if linked.is_err() {
-            for ((_, fd), (_, name)) in ready.iter().zip(names).take(done) {
-                keep_times(fd, || upper.remove(fd.as_fd(), name, Kind::File, false))?;
+            for ((parent, fd), (_, name)) in ready.iter().zip(names).take(done) {
+                keep_times(parent, fd, || {
+                    upper.remove(fd.as_fd(), name, Kind::File, false)
+                })?;
             }
         }
         upper.end_intent(intent)?;
@@ -253,9 +256,9 @@ impl Engine {
         self.lower.forget(attr.ino, 1);
         for (dir, name) in names? {
             let known = self.nodes.get(dir).is_some();
-            let linked = self
-                .receiving_dir(dir)
-                .and_then(|(_, fd)| keep_times(&fd, || upper.link_copy(intent, fd.as_fd(), &name)));
+            let linked = self.receiving_dir(dir).and_then(|(parent, fd)| {
+                keep_times(&parent, &fd, || upper.link_copy(intent, fd.as_fd(), &name))
+            });
             self.give_back(dir, known);
             linked?;
         }

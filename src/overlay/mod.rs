@@ -35,6 +35,7 @@ pub use config::{Config, IdMaps, IdRange, Ownership, UpperConfig, UserXattr};
 pub use data::Backing;
 
 use crate::lower::{DirsLower, EmptyLower, Lower};
+use crate::sys::process::fd_budget;
 use crate::sys::{Loc, loc};
 use crate::upper::Upper;
 use crate::vfs::cookie::CookieKey;
@@ -45,7 +46,6 @@ use nix::errno::Errno;
 use node::{Node, Nodes, Place};
 use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
-use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -131,9 +131,7 @@ impl Engine {
             config: config.clone(),
             nodes: Nodes::default(),
             ns: RwLock::new(()),
-            dirs: Mutex::new(LruCache::new(
-                NonZeroUsize::new(OPEN_DIRS).unwrap_or(NonZeroUsize::MIN),
-            )),
+            dirs: Mutex::new(LruCache::new(fd_budget(10, OPEN_DIRS))),
             files: files::Files::new(),
             hidden: Mutex::default(),
             links_hidden: AtomicBool::new(false),

@@ -5,7 +5,7 @@
 
 use super::readdir::Snapshot;
 use crate::upper::DirMarks;
-use crate::vfs::{Kind, NodeId};
+use crate::vfs::{Kind, NodeId, Time};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -39,6 +39,9 @@ pub struct State {
     pub metacopy: bool,
     /// Directories: the marks on the upper part.
     pub marks: DirMarks,
+    /// Directories: the `ctime` on disk after a copy-up below moved it, and the one to show as
+    /// long as it is that: for users nothing changed.
+    pub kept_ctime: Option<(Time, Time)>,
     /// Directories: number of subdirectories, once counted.
     pub subdirs: Option<u32>,
     /// Directories: the listing that readers go through.
@@ -61,6 +64,16 @@ pub enum Place {
     Upper(Arc<Node>, Box<[u8]>),
     /// In the upper, under no name that is known; this fd (`O_PATH`) keeps it.
     Held(Arc<OwnedFd>),
+}
+
+impl State {
+    /// The `ctime` to show where `on_disk` is the one on disk.
+    pub fn shown_ctime(&self, on_disk: Time) -> Time {
+        match self.kept_ctime {
+            Some((kept, shown)) if kept == on_disk => shown,
+            _ => on_disk,
+        }
+    }
 }
 
 impl Node {

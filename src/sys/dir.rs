@@ -3,7 +3,7 @@
 use crate::vfs::{Kind, Result};
 use rustix::fs::{FileType, Mode, OFlags, RawDir};
 use std::mem::MaybeUninit;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 /// One entry as the file system beneath gives it. `kind` is `None` where it does not say.
 #[derive(Clone, Copy, Debug)]
@@ -18,18 +18,20 @@ pub struct RawEntry<'a> {
 
 /// Calls `each` for every entry of the directory but `.` and `..`, in the file system's order.
 /// `dir` may be `O_PATH`.
-pub fn for_each(
-    dir: BorrowedFd<'_>,
-    mut each: impl FnMut(RawEntry<'_>) -> Result<()>,
-) -> Result<()> {
+pub fn for_each(dir: BorrowedFd<'_>, each: impl FnMut(RawEntry<'_>) -> Result<()>) -> Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     // O_NOATIME keeps the lower's times as they are; only the owner may ask for it
     let fd = match rustix::fs::openat(dir, c".", flags | OFlags::NOATIME, Mode::empty()) {
         Err(rustix::io::Errno::PERM) => rustix::fs::openat(dir, c".", flags, Mode::empty())?,
         other => other?,
     };
+    read(fd.as_fd(), each)
+}
+
+/// As [`for_each`], on a directory that was opened for reading and is read for the first time.
+pub fn read(dir: BorrowedFd<'_>, mut each: impl FnMut(RawEntry<'_>) -> Result<()>) -> Result<()> {
     let mut buf = vec![MaybeUninit::<u8>::uninit(); 32 * 1024];
-    let mut iter = RawDir::new(&fd, &mut buf);
+    let mut iter = RawDir::new(dir, &mut buf);
     while let Some(entry) = iter.next() {
         let entry = entry?;
         let name = entry.file_name().to_bytes();

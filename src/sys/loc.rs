@@ -164,6 +164,22 @@ pub fn open_beneath(root: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd> {
     }
 }
 
+/// Opens the directory `path` beneath `root` for reading, following no link, by one system call.
+/// `None`: it cannot be done by one, or not at all; [`open_beneath`] says which.
+pub fn read_beneath(root: BorrowedFd<'_>, path: &[u8]) -> Option<OwnedFd> {
+    use rustix::fs::ResolveFlags;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    // O_NOATIME keeps a layer's times as they are; only the owner may ask for it
+    let open = |more| rustix::fs::openat2(root, path, flags | more, Mode::empty(), resolve);
+    open(OFlags::NOATIME)
+        .or_else(|e| match e {
+            rustix::io::Errno::PERM => open(OFlags::empty()),
+            e => Err(e),
+        })
+        .ok()
+}
+
 fn open_step(from: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd> {
     use rustix::fs::ResolveFlags;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;

@@ -5,6 +5,7 @@ use crate::vfs::{Error, Result};
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{ForkResult, Pid};
+use std::num::NonZeroUsize;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// The two sides of a fork.
@@ -57,6 +58,15 @@ pub fn close_inherited(keep: BorrowedFd<'_>) -> Result<()> {
 pub fn own_fd(fd: RawFd) -> OwnedFd {
     // SAFETY: recvmsg made it for this process alone, and nobody else knows it.
     unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// A share of the files that this process may have open: `percent` of the limit, `most` at most.
+pub fn fd_budget(percent: u64, most: usize) -> NonZeroUsize {
+    const LEAST: u64 = 8;
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
+    let share = limit.min(1 << 40) * percent / 100;
+    let share = usize::try_from(share.max(LEAST)).unwrap_or(most).min(most);
+    NonZeroUsize::new(share).unwrap_or(NonZeroUsize::MIN)
 }
 
 /// Raises the limit of open files as far as it goes. Best effort: what is lost is speed, when

@@ -4,6 +4,7 @@ use super::loc::Loc;
 use crate::vfs::Result;
 use rustix::fs::XattrFlags;
 use rustix::io::Errno;
+use std::os::fd::BorrowedFd;
 
 /// The value of attribute `name`, or `None` when the file, or its file system, has none of that name.
 pub fn get(at: Loc<'_>, name: &[u8]) -> Result<Option<Vec<u8>>> {
@@ -51,6 +52,16 @@ pub fn list(at: Loc<'_>) -> Result<Vec<u8>> {
             Ok(large)
         }
         Err(e) => Err(e.into()),
+    }
+}
+
+/// As [`list`], for a file that is open otherwise than by `O_PATH`: no path is walked.
+pub fn list_open(file: BorrowedFd<'_>) -> Result<Vec<u8>> {
+    let mut small = [0u8; 512];
+    match rustix::fs::flistxattr(file, &mut small[..]) {
+        Ok(n) => Ok(small[..n].to_vec()),
+        Err(Errno::OPNOTSUPP) => Ok(Vec::new()),
+        Err(_) => list(Loc::Fd(file)),
     }
 }
 

@@ -57,6 +57,50 @@ pub fn then_kernel(layers: &[Vec<Item>], ops: &[Op]) -> Result<(), String> {
     }
 }
 
+/// The same with all marks in `user.overlay.`, as an upper without privilege has them. The kernel's
+/// `userxattr` knows neither redirects nor metadata-only copies, so both are off: a directory of a
+/// lower is not renamed (EXDEV), here as there.
+pub fn then_kernel_userxattr(layers: &[Vec<Item>], ops: &[Op]) -> Result<(), String> {
+    let view = View::full();
+    let stack = Stack::build(layers);
+    let mut plain = Real::new(&stack.plain());
+    let mut engine = InProcess::new(stack.engine_userxattr(), true);
+    for op in ops {
+        let done = op.apply(&mut engine, &view);
+        if matches!(op, Op::Rename { .. }) && done == Err(libc::EXDEV) {
+            continue;
+        }
+        let expected = op.apply(&mut plain, &view);
+        if done != expected {
+            return Err(format!("{op:?}: {done:?}, expected {expected:?}"));
+        }
+    }
+    drop(engine);
+    let mount = kernel::overlay_userxattr(&stack);
+    let (a, b) = (kernel::subject(&mount).tree(), plain.tree());
+    mount.unmount();
+    match diff(&a, &b, &kernel::view(false, view)) {
+        Some(diff) => Err(format!("through kernel overlayfs:\n{diff}")),
+        None => stack.lowers_changed().map_or(Ok(()), Err),
+    }
+}
+
+/// Layers without an upper: what they show is what they flatten to, and nothing can be written.
+pub fn read_only(layers: &[Vec<Item>], ops: &[Op]) -> Result<(), String> {
+    let view = View::full();
+    let stack = Stack::build(layers);
+    let mut plain = Real::new(&stack.plain());
+    let mut engine = InProcess::new(stack.read_only_engine(), true);
+    let mut oracle = Oracle::new(&mut plain, view);
+    oracle.compare(&mut engine, "at the start")?;
+    for op in ops {
+        // what it answers depends on which check comes first; what it shows must not change
+        drop(op.apply(&mut engine, &view));
+        oracle.compare(&mut engine, &format!("after {op:?} on a read-only stack"))?;
+    }
+    stack.lowers_changed().map_or(Ok(()), Err)
+}
+
 /// An upper that the kernel wrote, read and written on by the engine.
 pub fn kernel_first(layers: &[Vec<Item>], ops: &[Op]) -> Result<(), String> {
     let view = View::full();

@@ -51,31 +51,35 @@ impl Drop for Mounted {
 
 /// Mounts a stack with kernel overlayfs. `index`: hard links of a lower stay one file.
 pub fn overlay(stack: &Stack, index: bool) -> Mounted {
-    let lowers: Vec<String> = stack
-        .lowers
-        .iter()
-        .map(|l| l.display().to_string())
-        .collect();
     let (index, xino) = if index {
         ("on", "auto")
     } else {
         ("off", "off")
     };
+    let options = format!("redirect_dir=on,metacopy=on,index={index},xino={xino}");
+    mount_overlay(stack, &options)
+}
+
+/// The same, with marks in `user.overlay.`.
+pub fn overlay_userxattr(stack: &Stack) -> Mounted {
+    mount_overlay(stack, "userxattr,index=off,xino=off")
+}
+
+fn mount_overlay(stack: &Stack, options: &str) -> Mounted {
+    let lowers: Vec<String> = stack
+        .lowers
+        .iter()
+        .map(|l| l.display().to_string())
+        .collect();
     let data = format!(
-        "lowerdir={},upperdir={},workdir={},redirect_dir=on,metacopy=on,index={index},xino={xino}",
+        "lowerdir={},upperdir={},workdir={},{options}",
         lowers.join(":"),
         stack.upper().display(),
         stack.work().display()
     );
-    let at = stack.mnt();
-    mount(
-        Some("overlay"),
-        &at,
-        Some("overlay"),
-        MsFlags::empty(),
-        Some(data.as_str()),
-    )
-    .unwrap_or_else(|e| panic!("mount -t overlay -o {data}: {e}"));
+    let (at, kind) = (stack.mnt(), Some("overlay"));
+    mount(kind, &at, kind, MsFlags::empty(), Some(data.as_str()))
+        .unwrap_or_else(|e| panic!("mount -t overlay -o {data}: {e}"));
     Mounted::at(&at)
 }
 

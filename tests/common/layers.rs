@@ -286,9 +286,12 @@ pub const ALL_MARKS: &[Mark] = &[
 /// Marks that the kernel's overlayfs reads, too.
 pub const KERNEL_MARKS: &[Mark] = &[Mark::Device, Mark::Trusted];
 
+/// The same with `userxattr`.
+pub const USER_MARKS: &[Mark] = &[Mark::Device, Mark::User];
+
 /// A random layer over the paths that operations use.
 pub fn any_layer(marks: &'static [Mark]) -> impl Strategy<Value = Vec<Item>> {
-    use super::op::any_path;
+    use super::random::any_path;
     let mode = prop::sample::select(&[0o644u32, 0o600, 0o755, 0o4755, 0o2755, 0o444, 0o1777][..]);
     let dir_mode = prop::sample::select(&[0o755u32, 0o700, 0o2755, 0o1777, 0o2750, 0o555][..]);
     let uid = prop::sample::select(&[0u32, 1000, 2_000_000_000][..]);
@@ -318,19 +321,33 @@ pub fn any_stack(marks: &'static [Mark]) -> impl Strategy<Value = Vec<Vec<Item>>
     prop::collection::vec(any_layer(marks), 1..4).prop_map(move |mut layers| {
         // the kernel looks for whiteouts by attribute "except in the lowermost layer", where they
         // hide nothing; there it lists them
-        if marks == KERNEL_MARKS
+        if marks != ALL_MARKS
             && let Some(lowest) = layers.last_mut()
         {
             let by_attr = |i: &Item| {
                 matches!(
                     i,
                     Item::Gone {
-                        how: Mark::Trusted,
+                        how: Mark::Trusted | Mark::User,
                         ..
                     }
                 )
             };
             lowest.retain(|i| !by_attr(i));
+        }
+        if marks == USER_MARKS {
+            for layer in &mut layers {
+                // of a directory, this mark is one in `trusted.`
+                layer.retain(|i| {
+                    !matches!(
+                        i,
+                        Item::Opaque {
+                            how: Mark::Device,
+                            ..
+                        }
+                    )
+                });
+            }
         }
         layers
     })
@@ -342,6 +359,18 @@ pub fn reference_stack() -> impl Strategy<Value = Vec<Vec<Item>>> {
     any_stack(KERNEL_MARKS).prop_map(|mut layers| {
         for layer in layers.iter_mut().skip(1) {
             layer.retain(|i| !matches!(i, Item::Link { .. }));
+        }
+        // nor whiteouts by attribute: a directory of one layer that has one is never empty to it
+        for layer in &mut layers {
+            layer.retain(|i| {
+                !matches!(
+                    i,
+                    Item::Gone {
+                        how: Mark::Trusted,
+                        ..
+                    }
+                )
+            });
         }
         layers
     })

@@ -2,7 +2,7 @@
 //!
 //! A plain directory that got the same operations *is* the right answer for a union mount. So:
 //! [`layers`] makes stacks of layers, [`flatten`] makes the plain directory that such a stack
-//! stands for, [`op`] has operations, [`subject`] says what they can be done to, [`real`] and
+//! stands for, [`op`] has operations, [`random`] makes random ones, [`subject`] says what they can be done to, [`real`] and
 //! [`inproc`] do them to a directory and to an engine, [`tree`] is the text form of a whole tree,
 //! and [`oracle`] brings them together.
 #![allow(
@@ -15,12 +15,14 @@
 pub mod drive;
 pub mod flatten;
 pub mod inproc;
+mod inproc_tree;
 pub mod kernel;
 pub mod layers;
 pub mod mounts;
 pub mod op;
 pub mod oracle;
 pub mod posix;
+pub mod random;
 pub mod real;
 pub mod stack;
 pub mod subject;

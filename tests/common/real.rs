@@ -66,11 +66,11 @@ fn stat_of(st: rustix::fs::Stat) -> Stat {
         mode: st.st_mode,
         uid: st.st_uid,
         gid: st.st_gid,
-        nlink: st.st_nlink as u64,
+        nlink: st.st_nlink,
         size: st.st_size as u64,
         rdev: st.st_rdev,
-        atime: (st.st_atime as i64, st.st_atime_nsec as i64),
-        mtime: (st.st_mtime as i64, st.st_mtime_nsec as i64),
+        atime: (st.st_atime, st.st_atime_nsec as i64),
+        mtime: (st.st_mtime, st.st_mtime_nsec as i64),
     }
 }
 

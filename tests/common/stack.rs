@@ -6,7 +6,7 @@ use super::walk::fingerprint;
 use std::fs;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
-use vellum::overlay::{Config, Engine, UpperConfig};
+use vellum::overlay::{Config, Engine, UpperConfig, UserXattr};
 
 /// Directories of a case.
 pub struct Stack {
@@ -78,9 +78,32 @@ impl Stack {
 
     /// An engine over it.
     pub fn engine(&self) -> Engine {
+        self.engine_with(|_| {})
+    }
+
+    /// One whose marks are in `user.overlay.`, without those that the kernel does not know there.
+    pub fn engine_userxattr(&self) -> Engine {
+        self.engine_with(|upper| {
+            upper.userxattr = UserXattr::On;
+            (upper.redirect, upper.metacopy) = (false, false);
+        })
+    }
+
+    fn engine_with(&self, change: impl FnOnce(&mut UpperConfig)) -> Engine {
+        let mut upper = UpperConfig::new(self.upper(), self.work());
+        change(&mut upper);
+        self.open(Some(upper))
+    }
+
+    /// One without the upper.
+    pub fn read_only_engine(&self) -> Engine {
+        self.open(None)
+    }
+
+    fn open(&self, upper: Option<UpperConfig>) -> Engine {
         Engine::open(&Config {
             lowers: self.lowers.clone(),
-            upper: Some(UpperConfig::new(self.upper(), self.work())),
+            upper,
             ..Config::default()
         })
         .unwrap()

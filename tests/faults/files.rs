@@ -50,7 +50,7 @@ fn metadata_changes_copy_no_data(io: Io) {
         uid: 0,
     }];
     let mut bed = Bed::new(io, &[layer]);
-    bed.same("chmod 600 big; chown 5:6 big; touch -d 2001-01-01 big; setfattr -n user.x -v y big; ln big other; mv big moved");
+    bed.same("chmod 600 big; chown 5:6 big; touch -c -d 2001-01-01 big; setfattr -n user.x -v y big; ln big other; mv big moved");
     let used = fs::metadata(bed.stack.upper().join("moved"))
         .unwrap()
         .blocks()
@@ -79,10 +79,11 @@ fn seek_data_and_hole(io: Io) {
     }
 }
 
+/// Collapsing and inserting is refused by the kernel's FUSE itself, whoever serves the mount
+/// (`fuse_file_fallocate` lets KEEP_SIZE, PUNCH_HOLE and ZERO_RANGE through).
 fn fallocate_modes(io: Io) {
     let mut bed = sparse(io);
     bed.same("fallocate -p -o 1 -l 3 f; fallocate -l 10000 f; fallocate -n -l 90000 f; stat -c %s f; fallocate -z -o 2 -l 5000 f; cat f | sha1sum");
-    bed.same("yes | head -c 40000 > g; fallocate -c -o 4096 -l 8192 g; stat -c %s g; fallocate -i -o 4096 -l 4096 g; sha1sum < g");
     bed.remount();
     bed.compare();
 }
@@ -180,7 +181,11 @@ fn large_offsets(io: Io) {
     assert_eq!(&buf, b"far");
     assert_eq!(f.metadata().unwrap().len(), far + 3);
     // the plain directory says EFBIG or EINVAL, and so does this
-    assert!(f.write_at(b"x", i64::MAX as u64 - 1).is_err());
+    // ... at the latest when the page cache is written out
+    let beyond = f
+        .write_at(b"x", i64::MAX as u64 - 1)
+        .and_then(|_| f.sync_all());
+    assert!(beyond.is_err());
 }
 
 fn copy_file_range_and_sync(io: Io) {

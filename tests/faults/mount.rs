@@ -181,8 +181,8 @@ fn lookups_do_not_wait_for_a_copy_up(io: Io) {
     );
     std::thread::scope(|s| {
         s.spawn(|| {
-            let f = File::options().write(true).open(bed.at("big")).unwrap();
             copying.store(true, Ordering::SeqCst);
+            let f = File::options().write(true).open(bed.at("big")).unwrap();
             std::os::unix::fs::FileExt::write_all_at(&f, b"x", 0).unwrap();
             f.sync_all().unwrap();
             done.store(true, Ordering::SeqCst);

@@ -27,8 +27,8 @@ fn stack(io: Io) -> Bed {
 fn times(path: &Path) -> (Stamp, Stamp) {
     let st = posix::lstat(path).unwrap();
     (
-        (st.st_atime as i64, st.st_atime_nsec as i64),
-        (st.st_mtime as i64, st.st_mtime_nsec as i64),
+        (st.st_atime, st.st_atime_nsec as i64),
+        (st.st_mtime, st.st_mtime_nsec as i64),
     )
 }
 

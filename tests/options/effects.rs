@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use vellum::cli::options::Request;
 use vellum::fuse::{Allow, FOREVER, Io};
-use vellum::overlay::{UpperConfig, UserXattr};
+use vellum::overlay::{Ownership, UpperConfig, UserXattr};
 
 fn upper(r: &Request) -> &UpperConfig {
     r.config.upper.as_ref().unwrap()
@@ -49,9 +49,16 @@ const HONOURED: &[(&str, Check)] = &[
         (r.config.ids.squash_uid, r.config.ids.squash_gid) == (Some(0), Some(6))
     }),
     ("uidmapping=0:5:1:1:100:9", |r| r.config.ids.uid.len() == 2),
-    ("xattr_permissions=0", |r| !r.config.xattr_permissions),
-    ("xattr_permissions=1", |r| r.config.xattr_permissions),
-    ("xattr_permissions=2", |r| r.config.xattr_permissions),
+    ("", |r| r.config.ownership.is_none()),
+    ("xattr_permissions=0", |r| {
+        r.config.ownership == Some(Ownership::Inode)
+    }),
+    ("xattr_permissions=1", |r| {
+        r.config.ownership == Some(Ownership::Privileged)
+    }),
+    ("xattr_permissions=2", |r| {
+        r.config.ownership == Some(Ownership::User)
+    }),
     ("noxattrs=1", |r| r.config.noxattrs && !r.mount.xattrs),
     ("noxattrs=0", |r| !r.config.noxattrs && r.mount.xattrs),
     ("noacl", |r| !upper(r).acl && !r.mount.acl),

@@ -30,6 +30,17 @@ pub fn serving(mnt: &Path) -> Result<Vec<i32>> {
     Ok(pids)
 }
 
+/// The processes in words: name, number, state.
+pub fn names(pids: &[i32]) -> String {
+    let name = |pid: &i32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let end = stat.rfind(')').map_or(0, |i| i + 3);
+        stat.get(..end).unwrap_or_default().to_owned()
+    };
+    let names: Vec<String> = pids.iter().map(name).collect();
+    names.join(", ")
+}
+
 /// Resident memory of a process in bytes: `VmRSS`.
 pub fn resident(pid: i32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;

@@ -1,7 +1,7 @@
 //! Starting a program that mounts, and waiting until the mount is there.
 
 use super::mounted::{Daemon, Mounted};
-use super::{Places, daemon, device};
+use super::{Places, daemon, mount_id};
 use crate::bench::failure::{Failure, Result, Step, go_on};
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -96,7 +96,7 @@ pub fn mount(launch: &Launch, places: &Places, limit: Duration) -> Result<Mounte
     let Some((program, args)) = words.split_first() else {
         return Err(Failure::new("an empty command"));
     };
-    let before = device(&places.mnt)?;
+    let before = mount_id(&places.mnt)?;
     let log = File::create(&places.log).at("create", &places.log)?;
     let child = Command::new(program)
         .args(args)
@@ -140,7 +140,7 @@ impl Starting<'_> {
                 }
                 Some(_) => {
                     self.child = None;
-                    return match device(self.mnt)? == before {
+                    return match mount_id(self.mnt)? == before {
                         true => Err(Failure::new(
                             "the mount program ended with 0 and nothing is mounted",
                         )),
@@ -148,7 +148,7 @@ impl Starting<'_> {
                     };
                 }
                 // a program that stays in the foreground: the mount's presence says it is ready
-                None if start.elapsed() > FOREGROUND && device(self.mnt)? != before => {
+                None if start.elapsed() > FOREGROUND && mount_id(self.mnt)? != before => {
                     return Ok(());
                 }
                 None if start.elapsed() > limit => {

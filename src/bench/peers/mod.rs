@@ -10,7 +10,8 @@ pub use find::{Selection, kernel_release, select};
 pub use launch::Launch;
 pub use mounted::Mounted;
 
-use super::failure::Result;
+use super::failure::{Failure, Result};
+use rustix::fs::{AtFlags, CWD, StatxFlags};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -93,7 +94,17 @@ impl Peer {
     }
 }
 
-/// The device number of what is at `path`; a mountpoint's differs from its parent's.
+/// The device number of what is at `path`.
 fn device(path: &Path) -> Result<u64> {
     Ok(rustix::fs::stat(path)?.st_dev)
+}
+
+/// The number of the mount that `path` is in. It changes when something is mounted there; the
+/// device number need not, as with a bind mount.
+fn mount_id(path: &Path) -> Result<u64> {
+    let found = rustix::fs::statx(CWD, path, AtFlags::empty(), StatxFlags::MNT_ID)?;
+    match found.stx_mask & StatxFlags::MNT_ID.bits() {
+        0 => Err(Failure::new("statx tells no mount: Linux 5.8 is needed")),
+        _ => Ok(found.stx_mnt_id),
+    }
 }

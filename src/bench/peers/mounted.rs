@@ -67,7 +67,8 @@ impl Drop for Daemon {
         let pids = self.pids().to_vec();
         daemon::note("unmount", unmount_fuse(&self.mnt));
         if !daemon::wait_gone(&pids, Duration::from_secs(10)) {
-            eprintln!("vellum bench: a mount program outlives its mount and is ended");
+            let who = daemon::names(&pids);
+            eprintln!("vellum bench: a mount program outlives its mount and is ended: {who}");
             daemon::end_all(&self.mnt, &pids);
         }
         if let Some(child) = &mut self.child {
