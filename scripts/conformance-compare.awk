@@ -60,7 +60,7 @@ END {
             if (r == "ok") {
                 if (test in known) passes[test]++
             } else if (test in known) {
-                print "known: " bed ": " shown ": " r ": " known[test]
+                told[bed ": " known[test]]++
                 fails[test]++
             } else {
                 print "FAULT: " bed ": " shown ": " r
@@ -68,6 +68,7 @@ END {
             }
         }
     }
+    for (reason in told) print "known: " reason " (" told[reason] ")"
     for (test in passes) {
         shown = test
         sub("\t", " ", shown)

@@ -250,12 +250,10 @@ fn left_behind(s: &Scratch) -> Vec<String> {
 fn every_operation_runs_on_every_peer_and_leaves_nothing() {
     let _one = ONE.lock().unwrap_or_else(|e| e.into_inner());
     let s = scratch();
-    let report = run(&options(
-        &s,
-        &["plain", "overlayfs", "vellum", "vellum-passthrough"],
-        &[],
-    ))
-    .unwrap();
+    let peers = ["plain", "overlayfs", "vellum", "vellum-passthrough"];
+    let mut o = options(&s, &peers, &[]);
+    o.rounds = 1;
+    let report = run(&o).unwrap();
     let results = report.results;
     assert_eq!(failures(&results), Vec::<String>::new());
     assert_eq!(results.broken_layers, Vec::<String>::new());
@@ -269,7 +267,7 @@ fn every_operation_runs_on_every_peer_and_leaves_nothing() {
         );
         for p in 0..4 {
             let cell = &results.cells[&(m, depths[0], p)];
-            let measured = cell.samples.len() == 2 && cell.samples.iter().all(|(_, v)| *v > 0.0);
+            let measured = cell.samples.len() == 1 && cell.samples.iter().all(|(_, v)| *v > 0.0);
             // growth of so small a tree may be nothing
             assert!(
                 measured || cell.skipped.is_some() || metric.name == "rss-growth",

@@ -12,33 +12,79 @@ use fuser::{
 };
 use nix::errno::Errno;
 use std::ffi::OsStr;
+use std::ops::Deref;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use threadpool::ThreadPool;
 
 /// All our handles: nodes own the open files, so a handle says nothing.
 pub(super) const NO_HANDLE: FileHandle = FileHandle(0);
 pub(super) const FIRST_GENERATION: Generation = Generation(0);
 
+/// Threads for what may take long.
+const SLOW_THREADS: usize = 16;
+
 /// The engine, spoken to by the kernel.
+///
+/// Few threads read requests. What a disk or a copy may hold up is passed on to others, so that
+/// those few are always there for a look-up.
 pub(super) struct Adapter {
-    pub(super) engine: Arc<Engine>,
-    pub(super) options: MountOptions,
-    pub(super) agreed: Agreed,
-    pub(super) opens: Opens,
-    /// To tell the kernel what it cannot know. Set once the session is there.
-    pub(super) notifier: Arc<OnceLock<Notifier>>,
+    pub(super) shared: Arc<Shared>,
+    slow: ThreadPool,
+}
+
+impl Deref for Adapter {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.shared
+    }
 }
 
 impl Adapter {
     pub(super) fn new(engine: Arc<Engine>, options: MountOptions) -> Adapter {
         Adapter {
-            engine,
-            options,
-            agreed: Agreed::default(),
-            opens: Opens::default(),
-            notifier: Arc::default(),
+            shared: Arc::new(Shared {
+                engine,
+                options,
+                agreed: OnceLock::new(),
+                opens: Opens::default(),
+                notifier: OnceLock::new(),
+            }),
+            slow: ThreadPool::with_name("slow".into(), SLOW_THREADS),
         }
+    }
+
+    /// Does what may take long.
+    pub(super) fn slowly(&self, work: impl FnOnce(&Shared) + Send + 'static) {
+        let shared = self.shared.clone();
+        self.slow.execute(move || work(&shared));
+    }
+
+    /// Does what takes long only if not `quick`.
+    pub(super) fn soon(&self, quick: bool, work: impl FnOnce(&Shared) + Send + 'static) {
+        if quick {
+            work(&self.shared);
+        } else {
+            self.slowly(work);
+        }
+    }
+}
+
+/// What all threads share.
+pub(super) struct Shared {
+    pub(super) engine: Arc<Engine>,
+    pub(super) options: MountOptions,
+    pub(super) agreed: OnceLock<Agreed>,
+    pub(super) opens: Opens,
+    /// To tell the kernel what it cannot know. Set once the session is there.
+    pub(super) notifier: OnceLock<Notifier>,
+}
+
+impl Shared {
+    pub(super) fn agreed(&self) -> Agreed {
+        self.agreed.get().copied().unwrap_or_default()
     }
 
     pub(super) fn file(&self, ino: INodeNo) -> NodeId {

@@ -1,7 +1,8 @@
 //! One request, one engine call, one reply.
 
-use super::adapter::{Adapter, FIRST_GENERATION, NO_HANDLE, has_trusted, hide_trusted};
+use super::adapter::{Adapter, FIRST_GENERATION, NO_HANDLE, Shared, has_trusted, hide_trusted};
 use super::convert::{caller, file_attr, file_type, known_caller, no_entry, set_time};
+use super::data;
 use super::init::agree;
 use super::opens::Way;
 use super::reply::answer;
@@ -13,20 +14,15 @@ use fuser::{
     ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 use nix::errno::Errno;
-use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::SystemTime;
 
-thread_local! {
-    /// Where a thread reads to, kept between requests.
-    static READ_BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
-
 impl fuser::Filesystem for Adapter {
     fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
-        self.agreed = agree(&self.options, config)?;
+        let agreed = agree(&self.options, config)?;
+        self.agreed.get_or_init(|| agreed);
         Ok(())
     }
 
@@ -77,13 +73,16 @@ impl fuser::Filesystem for Adapter {
             atime: atime.map(set_time),
             mtime: mtime.map(set_time),
         };
-        let who = match size {
-            Some(_) => known_caller(req), // not everybody's truncation leaves set-id bits
-            None => caller(req),
-        };
-        let attr = self.engine.setattr(&who, self.file(ino), &set);
-        answer("setattr", reply, attr, |r, a| {
-            r.attr(&self.ttl(), &file_attr(&a));
+        // not everybody's truncation leaves set-id bits
+        let who = size.map_or_else(|| caller(req), |_| known_caller(req));
+        let file = self.file(ino);
+        let quick = self.engine.is_up(file, size.is_some())
+            || self.engine.changes_nothing(file, &set).unwrap_or(false);
+        self.soon(quick, move |s| {
+            let attr = s.engine.setattr(&who, file, &set);
+            answer("setattr", reply, attr, |r, a| {
+                r.attr(&s.ttl(), &file_attr(&a));
+            });
         });
     }
 
@@ -168,24 +167,28 @@ impl fuser::Filesystem for Adapter {
     }
 
     fn link(&self, _req: &Request, ino: INodeNo, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let made = self
-            .engine
-            .link(self.file(ino), self.file(parent), name.as_bytes());
-        answer("link", reply, made, |r, a| self.entry(r, &a));
+        let (file, parent, name) = (self.file(ino), self.file(parent), name.to_owned());
+        self.soon(self.engine.is_up(file, false), move |s| {
+            let made = s.engine.link(file, parent, name.as_bytes());
+            answer("link", reply, made, |r, a| s.entry(r, &a));
+        });
     }
 
     fn open(&self, _req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        if self.agreed.no_open {
+        if self.agreed().no_open {
             return reply.error(fuser::Errno::ENOSYS);
         }
         if !self.passthrough() {
             return reply.opened(NO_HANDLE, self.flags());
         }
         let write = flags.0 & libc::O_ACCMODE != libc::O_RDONLY;
-        let way = self.open_way(NodeId(ino.0), write, |file| reply.open_backing(file));
-        answer("open", reply, way, |r, way| match way {
-            Way::Backed { id, .. } => r.opened_passthrough(NO_HANDLE, FopenFlags::empty(), &id),
-            Way::Cached => r.opened(NO_HANDLE, self.flags()),
+        let quick = !write || self.engine.is_up(self.file(ino), true);
+        self.soon(quick, move |s| {
+            let way = s.open_way(NodeId(ino.0), write, |file| reply.open_backing(file));
+            answer("open", reply, way, |r, way| match way {
+                Way::Backed { id, .. } => r.opened_passthrough(NO_HANDLE, FopenFlags::empty(), &id),
+                Way::Cached => r.opened(NO_HANDLE, s.flags()),
+            });
         });
     }
 
@@ -199,7 +202,7 @@ impl fuser::Filesystem for Adapter {
         _flags: i32,
         reply: ReplyCreate,
     ) {
-        if self.agreed.no_open {
+        if self.agreed().no_open {
             // the kernel makes the file by MKNOD, and opens it without asking
             return reply.error(fuser::Errno::ENOSYS);
         }
@@ -267,16 +270,10 @@ impl fuser::Filesystem for Adapter {
         _owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        READ_BUFFER.with_borrow_mut(|buffer| {
-            let size = size as usize;
-            if buffer.len() < size {
-                buffer.resize(size, 0);
-            }
-            let read = self
-                .engine
-                .read(self.file(ino), offset, &mut buffer[..size]);
-            answer("read", reply, read, |r, n| r.data(&buffer[..n]));
-        });
+        let (file, size) = (self.file(ino), size as usize);
+        if let Some(reply) = data::read_now(self, file, offset, size, reply) {
+            self.slowly(move |s| data::read(s, file, offset, size, reply));
+        }
     }
 
     fn write(
@@ -292,13 +289,12 @@ impl fuser::Filesystem for Adapter {
         reply: ReplyWrite,
     ) {
         let kill = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
-        let done = self.engine.write(self.file(ino), offset, data, kill);
-        if kill {
-            self.mode_changed(ino);
+        let file = self.file(ino);
+        if self.engine.is_up(file, true) {
+            return data::write(self, (ino, file), offset, data, kill, reply);
         }
-        answer("write", reply, done, |r, n| {
-            r.written(u32::try_from(n).unwrap_or(u32::MAX));
-        });
+        let data = data.to_vec();
+        self.slowly(move |s| data::write(s, (ino, file), offset, &data, kill, reply));
     }
 
     fn fsync(
@@ -312,8 +308,11 @@ impl fuser::Filesystem for Adapter {
         if !self.options.fsync {
             return reply.error(fuser::Errno::ENOSYS);
         }
-        let done = self.engine.fsync(self.file(ino), datasync);
-        answer("fsync", reply, done, |r, ()| r.ok());
+        let file = self.file(ino);
+        self.slowly(move |s| {
+            let done = s.engine.fsync(file, datasync);
+            answer("fsync", reply, done, |r, ()| r.ok());
+        });
     }
 
     fn fsyncdir(
@@ -328,7 +327,7 @@ impl fuser::Filesystem for Adapter {
     }
 
     fn opendir(&self, _req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        if self.agreed.no_opendir {
+        if self.agreed().no_opendir {
             return reply.error(fuser::Errno::ENOSYS);
         }
         reply.opened(NO_HANDLE, FopenFlags::empty());
@@ -388,11 +387,14 @@ impl fuser::Filesystem for Adapter {
         if !self.options.xattrs {
             return reply.error(fuser::Errno::ENOSYS);
         }
-        let file = self.file(ino);
-        let done = self
-            .engine
-            .setxattr(&caller(req), file, name.as_bytes(), value, flags);
-        answer("setxattr", reply, done, |r, ()| r.ok());
+        let (who, file) = (caller(req), self.file(ino));
+        let (name, value) = (name.to_owned(), value.to_vec());
+        self.soon(self.engine.is_up(file, false), move |s| {
+            let done = s
+                .engine
+                .setxattr(&who, file, name.as_bytes(), &value, flags);
+            answer("setxattr", reply, done, |r, ()| r.ok());
+        });
     }
 
     fn getxattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
@@ -400,7 +402,7 @@ impl fuser::Filesystem for Adapter {
             return reply.error(fuser::Errno::ENOSYS);
         }
         let value = self.engine.getxattr(self.file(ino), name.as_bytes());
-        answer("getxattr", reply, value, |r, v| Adapter::sized(r, size, &v));
+        answer("getxattr", reply, value, |r, v| Shared::sized(r, size, &v));
     }
 
     fn listxattr(&self, req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
@@ -413,7 +415,7 @@ impl fuser::Filesystem for Adapter {
             }
             list
         });
-        answer("listxattr", reply, list, |r, l| Adapter::sized(r, size, &l));
+        answer("listxattr", reply, list, |r, l| Shared::sized(r, size, &l));
     }
 
     fn removexattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {

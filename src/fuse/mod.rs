@@ -3,6 +3,7 @@
 
 mod adapter;
 mod convert;
+mod data;
 mod filesystem;
 mod init;
 mod mount;

@@ -140,7 +140,7 @@ impl Ready {
         let mut options = options.clone();
         options.acl &= engine.keeps_acls();
         let adapter = Adapter::new(engine, options.clone());
-        let notifier = adapter.notifier.clone();
+        let shared = adapter.shared.clone();
         let mut session_config = fuser::Config::default();
         session_config.n_threads = Some(options.threads.max(1));
         let acl = match options.allow {
@@ -154,7 +154,7 @@ impl Ready {
             .and_then(|device| Session::from_fd(adapter, device, acl, session_config))
             .context(|| "the kernel does not take the mount as asked for");
         let checked = session.and_then(|session| {
-            notifier.get_or_init(|| session.notifier());
+            shared.notifier.get_or_init(|| session.notifier());
             may_pass_through(&options, &mounted)?;
             Ok(session)
         });

@@ -4,7 +4,7 @@ use super::Engine;
 use super::copyup::Need;
 use super::node::{Node, Place};
 use crate::sys::{Loc, loc, xattr};
-use crate::vfs::{Attr, Caller, Error, Kind, NodeId, Result, SetAttr};
+use crate::vfs::{Attr, Caller, Error, Kind, NodeId, Result, SetAttr, SetTime};
 use nix::errno::Errno;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -89,6 +89,9 @@ impl Engine {
             Some(size) => Need::Data(size),
             None => Need::Meta,
         };
+        if self.changes_nothing(id, set)? {
+            return self.getattr(id);
+        }
         let node = self.copy_up(id, need)?;
         let _ns = self.ns.read();
         if set.uid.is_some() || set.gid.is_some() {
@@ -110,6 +113,24 @@ impl Engine {
             self.with_loc(&node, |l| l.utimens(set.atime, set.mtime))?;
         }
         self.node_attr(&node)
+    }
+
+    /// True for the modification time that a lower file has already. With the writeback cache, the
+    /// kernel sends it when it has moved the time of change, as at every unlink and rename: no
+    /// reason to copy the file up. That time is then the kernel's to remember, as long as it does.
+    pub fn changes_nothing(&self, id: NodeId, set: &SetAttr) -> Result<bool> {
+        let times = SetAttr {
+            mtime: set.mtime,
+            ..SetAttr::default()
+        };
+        let (Some(SetTime::At(mtime)), true) = (set.mtime, *set == times) else {
+            return Ok(false);
+        };
+        let _ns = self.ns.read();
+        if self.nodes.get(id).is_some_and(|node| node.on_upper()) {
+            return Ok(false);
+        }
+        Ok(self.lower.attr(id)?.mtime == mtime)
     }
 
     fn set_owner(&self, node: &Arc<Node>, set: &SetAttr) -> Result<()> {

@@ -7,6 +7,7 @@ use crate::sys::Loc;
 use crate::vfs::{Caller, Error, Kind, NodeId, Result};
 use nix::errno::Errno;
 use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
+use rustix::io::ReadWriteFlags;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
@@ -35,6 +36,32 @@ impl Engine {
             }
         }
         Ok(done)
+    }
+
+    /// As [`Engine::read`], of what is in memory; `None` when a disk would have to be waited for.
+    pub fn read_now(&self, id: NodeId, offset: u64, buf: &mut [u8]) -> Result<Option<usize>> {
+        let file = self.file_to_read(id)?;
+        let mut done = 0;
+        while done < buf.len() {
+            let mut rest = [std::io::IoSliceMut::new(&mut buf[done..])];
+            let at = offset + done as u64;
+            match rustix::io::preadv2(&*file, &mut rest, at, ReadWriteFlags::NOWAIT) {
+                Ok(0) => break,
+                Ok(n) => done += n,
+                Err(rustix::io::Errno::INTR) => {}
+                // not in memory; or this file system cannot tell
+                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::OPNOTSUPP) => return Ok(None),
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(Some(done))
+    }
+
+    /// True if a change of the file needs no copy-up: of its attributes, or also of its data.
+    pub fn is_up(&self, id: NodeId, data: bool) -> bool {
+        self.nodes
+            .get(id)
+            .is_some_and(|node| node.on_upper() && !(data && node.state.lock().metacopy))
     }
 
     /// Writes all of `data` at `offset`. `kill_suidgid`: by someone whose write takes setuid away.

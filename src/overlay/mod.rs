@@ -22,6 +22,7 @@ mod copyup;
 mod create;
 mod data;
 mod files;
+mod handles;
 mod ids;
 mod links;
 mod lookup;
@@ -71,6 +72,8 @@ pub struct Engine {
     hidden: Mutex<HashMap<NodeId, u32>>,
     /// Some such name was hidden, in this mount or an earlier one.
     links_hidden: AtomicBool,
+    /// Held during a walk of the tree; see [`handles`].
+    searching: Mutex<()>,
     /// The credentials that new files get by themselves.
     own: (u32, u32),
 }
@@ -136,6 +139,7 @@ impl Engine {
             files: files::Files::new(),
             hidden: Mutex::default(),
             links_hidden: AtomicBool::new(false),
+            searching: Mutex::new(()),
             own: (
                 rustix::process::geteuid().as_raw(),
                 rustix::process::getegid().as_raw(),

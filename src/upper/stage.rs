@@ -217,8 +217,7 @@ impl Upper {
         match self.form {
             WhiteoutForm::Device => {
                 self.step("whiteout")?;
-                let device = FileType::CharacterDevice;
-                Ok(rustix::fs::mknodat(dir, name, device, Mode::empty(), 0)?)
+                self.link_whiteout(dir, name)
             }
             WhiteoutForm::Aufs => self.whiteout_by_name(dir, name),
             WhiteoutForm::Xattr => {
@@ -228,9 +227,41 @@ impl Upper {
         }
     }
 
+    /// Whiteouts are names of one inode, as the kernel's overlayfs makes them: a link costs a
+    /// fraction of an inode. When that inode is not there, or has all the names it can have, the
+    /// whiteout is an inode of its own, and the one that the next are names of.
+    fn link_whiteout(&self, dir: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
+        let shared = Loc::At(self.work(), b"whiteout");
+        match shared.link(dir, name) {
+            Err(e) if e.is(Errno::ENOENT) || e.is(Errno::EMLINK) => {}
+            done => return done,
+        }
+        let device = FileType::CharacterDevice;
+        rustix::fs::mknodat(dir, name, device, Mode::empty(), 0)?;
+        let aside = self.fresh()?;
+        let renewed = Loc::At(dir, name).link(self.work(), &aside).and_then(|()| {
+            let work = self.work();
+            Ok(rustix::fs::renameat(
+                work,
+                aside.as_slice(),
+                work,
+                c"whiteout",
+            )?)
+        });
+        if let Err(e) = renewed {
+            log::debug!("the next whiteout is an inode of its own, too: {e}");
+        }
+        Ok(())
+    }
+
     fn stage_whiteout(&self, dir: BorrowedFd<'_>) -> Result<Staged> {
         match self.form {
-            WhiteoutForm::Device => self.stage(Kind::CharDev, 0, b""),
+            WhiteoutForm::Device => {
+                self.step("stage")?;
+                let name = self.fresh()?;
+                self.link_whiteout(self.work(), &name)?;
+                Ok(Staged::new(name, Kind::CharDev))
+            }
             WhiteoutForm::Aufs => Err(Error::because(
                 Errno::EIO,
                 "a whiteout that is a name beside it is not staged",
@@ -278,12 +309,6 @@ impl Upper {
 
     fn replace_by_whiteout(&self, dir: BorrowedFd<'_>, name: &[u8], kind: Kind) -> Result<()> {
         let work = self.work();
-        if self.rename_whiteout {
-            let aside = self.fresh()?;
-            rustix::fs::renameat_with(dir, name, work, aside.as_slice(), RenameFlags::WHITEOUT)?;
-            self.discard(Staged { name: aside, kind });
-            return Ok(());
-        }
         let whiteout = self.stage_whiteout(dir)?;
         let exchanged = rustix::fs::renameat_with(
             work,

@@ -42,7 +42,9 @@ pub fn may_mount() -> bool {
 pub fn skip(reason: &str) {
     let thread = std::thread::current();
     let test = thread.name().unwrap_or("?");
-    writeln!(std::io::stderr().lock(), "skipped: {test}: {reason}").unwrap();
+    // one write, on a line of its own: the harness writes to the same stream
+    let line = format!("\nskipped: {test}: {reason}\n");
+    std::io::stderr().write_all(line.as_bytes()).unwrap();
 }
 
 /// Layers in a temporary directory, and a place to mount them on.
@@ -135,8 +137,9 @@ impl Stack {
 
 impl Drop for Stack {
     fn drop(&mut self) {
-        while self.mounts() > 0 {
-            let gone = Command::new("umount").arg("-l").arg(&self.mnt).status();
+        // a test that failed may have mounted elsewhere in the directory too
+        while let Some(mounted) = mounts_below(self.dir.path()) {
+            let gone = Command::new("umount").arg("-l").arg(mounted).status();
             if !gone.is_ok_and(|s| s.success()) {
                 break; // the test's own failure says more than a panic here
             }
@@ -194,6 +197,16 @@ pub fn mounts_on(path: &Path) -> usize {
         .split(|b| *b == b'\n')
         .filter(|line| line.split(|b| *b == b' ').nth(4) == Some(path.as_os_str().as_bytes()))
         .count()
+}
+
+/// The last of the mounts below `dir`.
+fn mounts_below(dir: &Path) -> Option<PathBuf> {
+    let table = fs::read("/proc/self/mountinfo").unwrap_or_default();
+    table
+        .split(|b| *b == b'\n')
+        .filter_map(|line| line.split(|b| *b == b' ').nth(4))
+        .map(|path| PathBuf::from(OsStr::from_bytes(path)))
+        .rfind(|path| path.starts_with(dir))
 }
 
 /// Living processes of the program under test that name `mnt` on their command line.
