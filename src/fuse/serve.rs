@@ -10,7 +10,7 @@ use super::adapter::Adapter;
 use super::mount::{Mounted, mount};
 use super::options::{Allow, Io, MountOptions};
 use crate::overlay::{Config, Engine};
-use crate::sys::loc;
+use crate::sys::ancestry::Ancestry;
 use crate::sys::process::{Fork, close_inherited, fork, raise_file_limit};
 use crate::vfs::error::Context;
 use crate::vfs::{Error, Result};
@@ -210,8 +210,9 @@ fn refuse_nesting(config: &Config, mountpoint: &Path) -> Result<()> {
         .iter()
         .flat_map(|u| [("upper directory", &u.upper), ("work directory", &u.work)]);
     let lowers = config.lowers.iter().map(|l| ("lower layer", l));
+    let mut known = Ancestry::new();
     for (what, layer) in lowers.chain(uppers) {
-        if loc::overlap((what, layer), ("mountpoint", mountpoint))? {
+        if known.overlap((what, layer), ("mountpoint", mountpoint))? {
             return Err(Error::because(
                 Errno::EINVAL,
                 format!(

@@ -37,6 +37,7 @@ pub use config::{Config, IdMaps, IdRange, Marks, Ownership, UpperConfig, UserXat
 pub use data::Backing;
 
 use crate::lower::{DirsLower, EmptyLower, Lower};
+use crate::sys::ancestry::Ancestry;
 use crate::sys::process::fd_budget;
 use crate::sys::{Loc, loc};
 use crate::upper::Upper;
@@ -248,12 +249,13 @@ impl Engine {
 
 /// The upper must not lie in a layer nor a layer in the upper: each would change under the other.
 fn refuse_overlap(config: &Config, upper: &UpperConfig) -> Result<()> {
+    let mut known = Ancestry::new();
     for lower in &config.lowers {
         for (what, path) in [
             ("upper directory", &upper.upper),
             ("work directory", &upper.work),
         ] {
-            if crate::sys::loc::overlap(("lower layer", lower), (what, path))? {
+            if known.overlap(("lower layer", lower), (what, path))? {
                 return Err(Error::because(
                     Errno::EINVAL,
                     format!(

@@ -264,20 +264,3 @@ pub fn is_inside(dir: BorrowedFd<'_>, of: &Stat) -> Result<bool> {
         at = up;
     }
 }
-
-/// True if one of two directories lies inside the other, or they are the same.
-pub fn overlap(a: (&str, &std::path::Path), b: (&str, &std::path::Path)) -> Result<bool> {
-    use crate::vfs::error::Context;
-    let said = |(what, path): (&str, &std::path::Path)| format!("{what} {}", path.display());
-    let open = |named: (&str, &std::path::Path)| {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        rustix::fs::openat(CWD, named.1, flags, Mode::empty())
-            .map_err(crate::vfs::Error::from)
-            .and_then(|fd| Ok((Loc::Fd(fd.as_fd()).stat()?, fd)))
-            .context(|| said(named))
-    };
-    let ((a_st, a_fd), (b_st, b_fd)) = (open(a)?, open(b)?);
-    // the way up begins in the directory itself, which may be one that cannot be searched
-    Ok(is_inside(a_fd.as_fd(), &b_st).context(|| said(a))?
-        || is_inside(b_fd.as_fd(), &a_st).context(|| said(b))?)
-}

@@ -5,6 +5,7 @@
 //! attributes of a name in a directory, a listing, a copy that keeps holes, a path opened
 //! beneath a directory without following a link.
 
+pub mod ancestry;
 pub mod cachestat;
 pub mod copy;
 pub mod dir;
