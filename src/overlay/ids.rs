@@ -26,6 +26,53 @@ impl IdMaps {
     }
 }
 
+/// Entries of an ACL that name a user or a group (`ACL_USER`, `ACL_GROUP`).
+const ACL_USER: u16 = 0x02;
+const ACL_GROUP: u16 = 0x08;
+
+impl IdMaps {
+    /// The value of a `system.posix_acl_*` attribute, with the ids in it as shown.
+    pub fn acl_shown(&self, value: &[u8]) -> Vec<u8> {
+        map_acl(value, &|tag, id| {
+            Ok(match tag {
+                ACL_USER => out(&self.uid, id),
+                _ => out(&self.gid, id),
+            })
+        })
+        .unwrap_or_else(|_| value.to_vec())
+    }
+
+    /// The same with ids as on disk. EOVERFLOW for an id outside every range.
+    pub fn acl_on_disk(&self, value: &[u8]) -> Result<Vec<u8>> {
+        map_acl(value, &|tag, id| {
+            let map = if tag == ACL_USER {
+                &self.uid
+            } else {
+                &self.gid
+            };
+            Ok(on_disk(map, None, id)?.unwrap_or(id))
+        })
+    }
+}
+
+/// A header of 4 bytes, then entries of 8: tag, permissions, id, all little-endian
+/// (`linux/posix_acl_xattr.h`). What does not look so is left as it is, for the kernel to refuse.
+fn map_acl(value: &[u8], map: &dyn Fn(u16, u32) -> Result<u32>) -> Result<Vec<u8>> {
+    let mut mapped = value.to_vec();
+    let Some((_, entries)) = mapped.split_first_chunk_mut::<4>() else {
+        return Ok(mapped);
+    };
+    let (entries, _) = entries.as_chunks_mut::<8>();
+    for [t0, t1, _, _, i0, i1, i2, i3] in entries {
+        let tag = u16::from_le_bytes([*t0, *t1]);
+        if tag == ACL_USER || tag == ACL_GROUP {
+            let id = map(tag, u32::from_le_bytes([*i0, *i1, *i2, *i3]))?;
+            [*i0, *i1, *i2, *i3] = id.to_le_bytes();
+        }
+    }
+    Ok(mapped)
+}
+
 fn out(map: &[IdRange], id: u32) -> u32 {
     if map.is_empty() {
         return id;
@@ -85,6 +132,32 @@ mod tests {
         assert_eq!(maps().uid_on_disk(0).unwrap(), Some(1000));
         assert!(maps().uid_on_disk(1).unwrap_err().is(Errno::EOVERFLOW));
         assert_eq!(maps().gid_on_disk(7).unwrap(), Some(7));
+    }
+
+    #[test]
+    fn acls_name_ids_as_their_side_does() {
+        let entry = |tag: u16, id: u32| {
+            let mut e = tag.to_le_bytes().to_vec();
+            e.extend(6u16.to_le_bytes());
+            e.extend(id.to_le_bytes());
+            e
+        };
+        let acl = |user: u32| {
+            let nobody = u32::MAX;
+            [
+                2u32.to_le_bytes().to_vec(),
+                entry(0x01, nobody),
+                entry(ACL_USER, user),
+                entry(ACL_GROUP, 7),
+                entry(0x20, nobody),
+            ]
+            .concat()
+        };
+        assert_eq!(maps().acl_shown(&acl(9)), acl(100_009));
+        assert_eq!(maps().acl_on_disk(&acl(100_009)).unwrap(), acl(9));
+        let unmapped = maps().acl_on_disk(&acl(1)).unwrap_err();
+        assert!(unmapped.is(Errno::EOVERFLOW));
+        assert_eq!(maps().acl_shown(b"x"), b"x");
     }
 
     #[test]

@@ -6,6 +6,10 @@ use crate::sys::xattr;
 use crate::vfs::whiteout::{xattr_on_disk, xattr_shown};
 use crate::vfs::{Caller, Error, NodeId, Result};
 use nix::errno::Errno;
+use std::borrow::Cow;
+
+/// Attributes with ids in their values begin so.
+const ACL: &[u8] = b"system.posix_acl_";
 
 impl Engine {
     fn name_on_disk(&self, name: &[u8]) -> Result<Vec<u8>> {
@@ -31,7 +35,11 @@ impl Engine {
             Some(node) if node.on_upper() => self.with_loc(&node, |l| xattr::get(l, &disk))?,
             _ => self.lower.get_xattr(id, &disk)?,
         };
-        value.ok_or(Error::new(Errno::ENODATA))
+        let value = value.ok_or(Error::new(Errno::ENODATA))?;
+        Ok(match name.starts_with(ACL) {
+            true => self.config.ids.acl_shown(&value),
+            false => value,
+        })
     }
 
     /// The names of all attributes, each ended by a NUL.
@@ -65,10 +73,14 @@ impl Engine {
         flags: i32,
     ) -> Result<()> {
         let disk = self.name_on_disk(name)?;
+        let value = match name.starts_with(ACL) {
+            true => Cow::Owned(self.config.ids.acl_on_disk(value)?),
+            false => Cow::Borrowed(value),
+        };
         let node = self.copy_up(id, Need::Meta)?;
         let _ns = self.ns.read();
         self.writable()?.step("setxattr")?;
-        self.with_loc(&node, |l| xattr::set(l, &disk, value, flags))?;
+        self.with_loc(&node, |l| xattr::set(l, &disk, &value, flags))?;
         node.state.lock().default_acl = None;
         Ok(())
     }
