@@ -248,7 +248,7 @@ fn a_name_too_long_for_a_whiteout_is_refused_with_the_reason() {
 
 #[test]
 fn a_file_cannot_get_the_name_of_a_mark() {
-    for marks in [Marks::Auto, Marks::Attributes, Marks::Devices, Marks::Names] {
+    for marks in [Marks::Devices, Marks::Names] {
         let (dir, e) = bed(marks);
         let f = at(&e, "f").ino;
         let d = at(&e, "d").ino;
@@ -270,6 +270,39 @@ fn a_file_cannot_get_the_name_of_a_mark() {
         let now = dump(&e);
         drop(e);
         assert_eq!(dump(&open_with(dir.path(), marks)), now);
+    }
+}
+
+#[test]
+fn where_marks_are_attributes_a_name_is_a_name() {
+    for marks in [Marks::Auto, Marks::Attributes] {
+        let (dir, e) = bed(marks);
+        for name in ["d/.wh.a", "d/.wh..wh..opq", ".wh.f"] {
+            create(&e, name).unwrap();
+        }
+        mv(&e, "d/.wh.a", "d/.wh.b").unwrap();
+        // what they would hide shows
+        for name in ["d/a", "d/b", "f", "d/.wh.b", "d/.wh..wh..opq", ".wh.f"] {
+            at(&e, name);
+        }
+        let now = dump(&e);
+        drop(e);
+        assert_eq!(dump(&open_with(dir.path(), marks)), now);
+    }
+}
+
+#[test]
+fn in_an_upper_that_another_program_began_a_name_may_be_a_mark() {
+    let dir = tempfile::tempdir().unwrap();
+    lay(dir.path());
+    fs::create_dir_all(dir.path().join("upper/d")).unwrap();
+    fs::write(dir.path().join("upper/d/.wh.a"), "").unwrap();
+    for _ in 0..2 {
+        let e = open_with(dir.path(), Marks::Auto);
+        let d = at(&e, "d").ino;
+        assert!(e.lookup(d, b"a").unwrap().is_none());
+        assert!(e.lookup(d, b".wh.a").unwrap().is_none());
+        assert!(create(&e, "d/.wh.b").unwrap_err().is(Errno::EPERM));
     }
 }
 

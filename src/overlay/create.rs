@@ -171,7 +171,7 @@ impl Engine {
         fd: &OwnedFd,
         name: &[u8],
     ) -> Result<Over> {
-        check_new_name(name)?;
+        self.check_new_name(name)?;
         let marks = dir.state.lock().marks.clone();
         match upper.entry(fd.as_fd(), name, &marks)? {
             UpperEntry::Present(_) => Err(Error::new(Errno::EEXIST)),
@@ -352,13 +352,15 @@ pub(super) fn check_name(name: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Names that a file must not get: at the next mount they would say that another is missing.
-pub(super) fn check_new_name(name: &[u8]) -> Result<()> {
-    match aufs_name(name) {
-        AufsName::Plain => Ok(()),
-        _ => Err(Error::because(
+impl Engine {
+    /// Refuses names that, at the next mount, would say that another is missing.
+    pub(super) fn check_new_name(&self, name: &[u8]) -> Result<()> {
+        if !self.writable()?.names_are_marks() || aufs_name(name) == AufsName::Plain {
+            return Ok(());
+        }
+        Err(Error::because(
             Errno::EPERM,
-            "a name that begins with .wh. is how a missing file is written down",
-        )),
+            "in this upper, a name that begins with .wh. is how a missing file is written down",
+        ))
     }
 }

@@ -6,7 +6,7 @@
 
 use super::Engine;
 use super::copyup::Need;
-use super::create::{check_name, check_new_name};
+use super::create::check_name;
 use super::lookup::Child;
 use super::node::{Node, Place};
 use crate::upper::{Over, Upper, UpperEntry};
@@ -109,7 +109,7 @@ impl Engine {
 
     /// The end that gets a name.
     fn new_end(&self, dir: NodeId, name: &[u8]) -> Result<End> {
-        check_new_name(name)?;
+        self.check_new_name(name)?;
         self.end(dir, name)
     }
 

@@ -85,7 +85,7 @@ impl Upper {
             .any(|n| n == b"trusted.overlay.whiteout" || n == b"user.overlay.whiteout"))
     }
 
-    /// Reads a directory's marks. Looks through its names too, for AUFS's.
+    /// Reads a directory's marks. Looks through its names too, where they may be AUFS's.
     pub fn dir_marks(&self, fd: BorrowedFd<'_>) -> Result<DirMarks> {
         let at = Loc::Fd(fd);
         let list = xattr::list(at)?;
@@ -108,6 +108,9 @@ impl Upper {
                 b"trusted.overlay.impure" | b"user.overlay.impure" => marks.impure = true,
                 _ => {}
             }
+        }
+        if !self.names_are_marks() {
+            return Ok(marks);
         }
         dir::for_each(fd, |entry| {
             match aufs_name(entry.name) {

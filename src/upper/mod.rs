@@ -58,6 +58,8 @@ pub struct Upper {
     prefix: Option<Prefix>,
     form: WhiteoutForm,
     rename_whiteout: bool,
+    /// Names may be marks, AUFS's way.
+    names: bool,
     /// The device all of it is on.
     dev: u64,
     config: UpperConfig,

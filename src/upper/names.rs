@@ -30,9 +30,14 @@ fn touch(dir: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
 }
 
 impl Upper {
+    /// True if names in this upper may be marks, so that no other file can have such a name.
+    pub fn names_are_marks(&self) -> bool {
+        self.names
+    }
+
     /// True if names in a directory may be marks.
     pub(super) fn has_names(&self, marks: &DirMarks) -> bool {
-        marks.aufs || self.prefix.is_none()
+        self.names && (marks.aufs || self.prefix.is_none())
     }
 
     /// True if a directory of this name shows nothing from below because its whiteout stands

@@ -3,8 +3,9 @@
 
 use super::probe::probe;
 use super::{Upper, UpperConfig};
-use crate::sys::{Loc, dir, loc};
+use crate::sys::{Loc, dir, loc, xattr};
 use crate::vfs::error::{Context, absent_ok};
+use crate::vfs::whiteout::Prefix;
 use crate::vfs::{Error, Kind, Result};
 use nix::errno::Errno;
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags};
@@ -33,10 +34,12 @@ impl Upper {
         if config.volatile {
             leave_volatile_mark(&work)?;
         }
+        let names = may_hold_names(&root, can.prefix)?;
         Ok(Upper {
             root: Arc::new(root),
             work,
             _lock: lock,
+            names,
             prefix: can.prefix,
             form: can.form,
             rename_whiteout: can.rename_whiteout,
@@ -55,6 +58,29 @@ fn open_dir(path: &Path, what: &str) -> Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::openat(CWD, path, flags, Mode::empty())
         .context(|| format!("{what} {}", path.display()))
+}
+
+/// True if names in the upper may be marks (`.wh.NAME`): where there is nothing else to make marks
+/// of, and in an upper that another program wrote, as fuse-overlayfs does where it may not make
+/// devices. An upper that is ours from the start says so: there, a name is a name.
+fn may_hold_names(root: &OwnedFd, prefix: Option<Prefix>) -> Result<bool> {
+    const OURS: &str = "vellum.upper";
+    let Some(prefix) = prefix else {
+        return Ok(true);
+    };
+    let at = Loc::Fd(root.as_fd());
+    if xattr::get(at, &prefix.name(OURS))?.is_some() {
+        return Ok(false);
+    }
+    let mut empty = true;
+    dir::for_each(root.as_fd(), |_| {
+        empty = false;
+        Ok(())
+    })?;
+    if empty {
+        xattr::set(at, &prefix.name(OURS), b"y", 0).context(|| "mark of an upper")?;
+    }
+    Ok(!empty)
 }
 
 fn check_pair(config: &UpperConfig, root: &OwnedFd, work: &OwnedFd) -> Result<()> {
