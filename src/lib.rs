@@ -10,7 +10,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`cli`] | one file per command |
-//! | [`bench`] | layer stacking measured against what a user would pick instead |
+//! | [`mod@bench`] | layer stacking measured against what a user would pick instead |
 //! | [`fuse`] | the adapter: decode, one engine call, reply; mounting; session life cycle |
 //! | [`overlay`] | the engine: one upper over one lower, every VFS operation, no FUSE type in sight |
 //! | [`upper`] | the writable layer on disk: whiteouts, opaque marks, redirects, staging, recovery |
