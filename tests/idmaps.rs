@@ -168,3 +168,26 @@ fn podmans_words_map_a_mount() {
     assert_eq!(seen.unwrap(), (100_005, 100_006));
     assert_eq!(owner_on_disk(&dir.path().join("upper/made")), (5, 6));
 }
+
+#[test]
+fn allow_root_lets_root_in_and_nobody_else() {
+    if !live::may_mount() {
+        return;
+    }
+    let stack = live::Stack::new(1);
+    fs::set_permissions(stack.dir(), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(&stack.upper, fs::Permissions::from_mode(0o777)).unwrap();
+    stack.lower(0, "f", "data");
+    stack.mount(&["-o", "allow_root"]);
+    assert_eq!(fs::read(stack.mnt.join("f")).unwrap(), b"data");
+    fs::write(stack.mnt.join("new"), "x").unwrap();
+    let other = Command::new("setpriv")
+        .args(["--reuid=1234", "--clear-groups", "cat"])
+        .arg(stack.mnt.join("f"))
+        .env("LC_ALL", "C")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&other.stderr).into_owned();
+    stack.umount();
+    assert!(said.contains("Permission denied"), "{said}");
+}

@@ -1,6 +1,6 @@
 //! What is agreed with the kernel when the mount begins.
 
-use super::options::{Io, MountOptions};
+use super::options::{Allow, Io, MountOptions};
 use fuser::{InitFlags, KernelConfig};
 use nix::errno::Errno;
 use std::io;
@@ -23,8 +23,7 @@ const WANTED: InitFlags = InitFlags::FUSE_ASYNC_READ
     .union(InitFlags::FUSE_PARALLEL_DIROPS)
     .union(InitFlags::FUSE_HANDLE_KILLPRIV_V2)
     .union(InitFlags::FUSE_DONT_MASK)
-    .union(InitFlags::FUSE_EXPORT_SUPPORT)
-    .union(InitFlags::FUSE_ALLOW_IDMAP);
+    .union(InitFlags::FUSE_EXPORT_SUPPORT);
 
 /// Asks the kernel for what the options need.
 pub(super) fn agree(options: &MountOptions, config: &mut KernelConfig) -> io::Result<Agreed> {
@@ -38,6 +37,11 @@ pub(super) fn agree(options: &MountOptions, config: &mut KernelConfig) -> io::Re
     }
     if options.acl {
         want |= InitFlags::FUSE_POSIX_ACL;
+    }
+    // of a mount that may be id-mapped, the kernel leaves out of most requests who asks; fuser has
+    // to know that where it keeps everybody but root out
+    if options.allow != Allow::Root {
+        want |= InitFlags::FUSE_ALLOW_IDMAP;
     }
     match options.io {
         Io::Cached => {

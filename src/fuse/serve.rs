@@ -25,6 +25,7 @@ use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Stacks the layers, mounts them on `mountpoint` and serves the mount.
 ///
@@ -139,6 +140,10 @@ impl Ready {
         let mounted = mount(mountpoint, options, read_only)?;
         let mut options = options.clone();
         options.acl &= engine.keeps_acls();
+        if options.allow == Allow::Root {
+            // the kernel knows no such thing: others are kept out when they ask, so they have to ask
+            options.timeout = Duration::ZERO;
+        }
         let adapter = Adapter::new(engine, options.clone());
         let shared = adapter.shared.clone();
         let mut session_config = fuser::Config::default();

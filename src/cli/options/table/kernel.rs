@@ -146,11 +146,16 @@ pub const ACCESS: &[Opt] = &[
             Ok(())
         },
     ),
-    honoured("allow_root", "", "root may use the mount too", |d, v| {
-        v.word()?;
-        d.mount.allow = Allow::Root;
-        Ok(())
-    }),
+    honoured(
+        "allow_root",
+        "",
+        "root may use the mount too, and nobody else; nothing is cached then, as with `timeout=0`",
+        |d, v| {
+            v.word()?;
+            d.mount.allow = Allow::Root;
+            Ok(())
+        },
+    ),
     honoured(
         "default_permissions",
         "",
