@@ -40,7 +40,7 @@ fuzz-build: ## the fuzz targets compile
 	else echo "fuzz-build: this tree has no fuzz targets"; fi
 
 bench: build ## measure against the peers that are installed, as root; BENCH="--rounds 3" passes options on
-	"$(TARGET)/release/vellum" bench --out "$(TARGET)/bench" $(BENCH)
+	@scripts/bench.sh "$(TARGET)/release/vellum" bench --out "$(TARGET)/bench" $(BENCH)
 
 conformance: build ## the public suites, whole, beside plain ext4 and kernel overlayfs (about an hour)
 	@scripts/deps.sh conformance

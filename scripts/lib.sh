@@ -27,3 +27,17 @@ tree_digest() {
         --pax-option=delete=atime,delete=ctime,exthdr.name=%d/PaxHeaders/%f \
         -C "$1" -cf - . 2>/dev/null | sha256sum | cut -d' ' -f1
 }
+
+# FUSE over io_uring is off until somebody switches it on. Who does so here puts it back at the end.
+IO_URING_SWITCH=/sys/module/fuse/parameters/enable_uring
+
+switch_io_uring_on() {
+    if [ -w "$IO_URING_SWITCH" ] && [ "$(cat "$IO_URING_SWITCH")" = N ]; then
+        echo Y >"$IO_URING_SWITCH"
+        io_uring_was_off=1
+    fi
+}
+
+switch_io_uring_back() {
+    [ -z "${io_uring_was_off:-}" ] || echo N >"$IO_URING_SWITCH"
+}

@@ -16,6 +16,12 @@ if [ -z "${VELLUM_SKIP_MOUNT_TESTS:-}" ]; then
     scripts/debian-root.sh base tools >/dev/null
 fi
 
+# Both ways for requests to come are tested.
+if [ -z "${VELLUM_SKIP_MOUNT_TESTS:-}" ]; then
+    trap switch_io_uring_back EXIT
+    switch_io_uring_on
+fi
+
 status=0
 { cargo test --locked --no-fail-fast "$@" 2>&1; echo "cargo-exit $?"; } | tee "$log" | grep -v '^cargo-exit '
 status=$(sed -n 's/^cargo-exit //p' "$log")

@@ -84,6 +84,19 @@ fn cached_mount_is_a_plain_directory() {
     });
 }
 
+/// The other two are by io_uring, where the kernel offers that.
+#[test]
+fn mount_by_the_device_is_a_plain_directory() {
+    let config = common::config(
+        "proptest-regressions/mount_by_the_device_is_a_plain_directory.txt",
+        15,
+    );
+    let mount = |s: &Stack| mounts::mount_with(s, Io::Cached, &["-o", "io_uring=off"]);
+    proptest!(config, |(layers in any_stack(ALL_MARKS), ops in any_ops(Asked { readers: true }, 40))| {
+        against_plain(&layers, &ops, View::full(), false, mount).map_err(fail)?;
+    });
+}
+
 /// A reader that opened a lower file before it was copied up keeps the lower's data, for the
 /// kernel cannot take a backing file back; so there are none here.
 #[test]

@@ -37,7 +37,8 @@ pub struct Bench {
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     tree: Option<PathBuf>,
 
-    /// Whom to measure, by name: plain, overlayfs, fuse-overlayfs, vellum, vellum-passthrough
+    /// Whom to measure, by name: plain, overlayfs, fuse-overlayfs, vellum, vellum-io-uring,
+    /// vellum-passthrough
     #[arg(
         long,
         value_name = "auto|LIST",

@@ -1,129 +1,128 @@
 //! What the adapter holds, and what several of its answers share.
 
-use super::convert::{file_attr, file_type, no_entry};
+use super::backing::BackingFile;
 use super::init::Agreed;
 use super::opens::{Answer, Opens, Way};
-use super::options::{Io, MountOptions};
+use super::options::{Allow, Io, MountOptions};
+use super::wire::{Body, Listing, Op, Shown};
 use crate::overlay::Engine;
-use crate::vfs::{Attr, Error, NodeId, Result};
-use fuser::{
-    FileHandle, FopenFlags, Generation, INodeNo, Notifier, ReplyDirectoryPlus, ReplyEntry,
-    ReplyXattr,
-};
+use crate::vfs::{Attr, Caller, Error, NodeId, Result};
+use fuser::{INodeNo, Notifier};
 use nix::errno::Errno;
-use std::ffi::OsStr;
-use std::ops::Deref;
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use threadpool::ThreadPool;
 
-/// All our handles: nodes own the open files, so a handle says nothing.
-pub(super) const NO_HANDLE: FileHandle = FileHandle(0);
-pub(super) const FIRST_GENERATION: Generation = Generation(0);
+/// The open of a file keeps the pages that the kernel has of it.
+const FOPEN_KEEP_CACHE: u32 = 1 << 1;
+/// The kernel reads and writes the backing file that the answer names.
+const FOPEN_PASSTHROUGH: u32 = 1 << 7;
 
-/// Threads for what may take long.
-const SLOW_THREADS: usize = 16;
-
-/// The engine, spoken to by the kernel.
-///
-/// Few threads read requests. What a disk or a copy may hold up is passed on to others, so that
-/// those few are always there for a look-up.
+/// The engine, spoken to by the kernel: what all threads share.
 pub(super) struct Adapter {
-    pub(super) shared: Arc<Shared>,
-    slow: ThreadPool,
-}
-
-impl Deref for Adapter {
-    type Target = Shared;
-
-    fn deref(&self) -> &Shared {
-        &self.shared
-    }
+    pub(super) engine: Arc<Engine>,
+    pub(super) options: MountOptions,
+    pub(super) opens: Opens,
+    /// The connection to the kernel.
+    pub(super) device: Arc<OwnedFd>,
+    /// What the kernel agreed to. Set once the session is there.
+    pub(super) agreed: OnceLock<Agreed>,
+    /// To tell the kernel what it cannot know. Set once the session is there.
+    pub(super) notifier: OnceLock<Notifier>,
+    owner: u32,
 }
 
 impl Adapter {
-    pub(super) fn new(engine: Arc<Engine>, options: MountOptions) -> Adapter {
+    pub(super) fn new(engine: Arc<Engine>, options: MountOptions, device: Arc<OwnedFd>) -> Adapter {
         Adapter {
-            shared: Arc::new(Shared {
-                engine,
-                options,
-                agreed: OnceLock::new(),
-                opens: Opens::default(),
-                notifier: OnceLock::new(),
-            }),
-            slow: ThreadPool::with_name("slow".into(), SLOW_THREADS),
+            engine,
+            options,
+            opens: Opens::default(),
+            device,
+            agreed: OnceLock::new(),
+            notifier: OnceLock::new(),
+            owner: rustix::process::geteuid().as_raw(),
         }
     }
 
-    /// Does what may take long.
-    pub(super) fn slowly(&self, work: impl FnOnce(&Shared) + Send + 'static) {
-        let shared = self.shared.clone();
-        self.slow.execute(move || work(&shared));
-    }
-
-    /// Does what takes long only if not `quick`.
-    pub(super) fn soon(&self, quick: bool, work: impl FnOnce(&Shared) + Send + 'static) {
-        if quick {
-            work(&self.shared);
-        } else {
-            self.slowly(work);
-        }
-    }
-}
-
-/// What all threads share.
-pub(super) struct Shared {
-    pub(super) engine: Arc<Engine>,
-    pub(super) options: MountOptions,
-    pub(super) agreed: OnceLock<Agreed>,
-    pub(super) opens: Opens,
-    /// To tell the kernel what it cannot know. Set once the session is there.
-    pub(super) notifier: OnceLock<Notifier>,
-}
-
-impl Shared {
     pub(super) fn agreed(&self) -> Agreed {
         self.agreed.get().copied().unwrap_or_default()
     }
 
-    pub(super) fn file(&self, ino: INodeNo) -> NodeId {
-        self.opens.file(NodeId(ino.0))
+    pub(super) fn file(&self, node: NodeId) -> NodeId {
+        self.opens.file(node)
     }
 
     pub(super) fn ttl(&self) -> Duration {
         self.options.timeout
     }
 
-    /// A found (or made) file, under the number that the kernel is to use.
-    pub(super) fn entry(&self, reply: ReplyEntry, attr: &Attr) {
-        let node = self.opens.node(attr.ino);
-        let mut shown = file_attr(attr);
-        shown.ino = INodeNo(node.0);
-        // fuser shows the node's number as inode number; an alias is asked again for the right one
-        let attr_ttl = if node == attr.ino {
-            self.ttl()
-        } else {
-            Duration::ZERO
-        };
-        reply.entry_with_ttls(&attr_ttl, &self.ttl(), &shown, FIRST_GENERATION);
+    pub(super) fn passthrough(&self) -> bool {
+        self.options.io == Io::Passthrough
     }
 
-    pub(super) fn flags(&self) -> FopenFlags {
-        if self.options.timeout.is_zero() {
-            FopenFlags::empty()
-        } else {
-            FopenFlags::FOPEN_KEEP_CACHE
+    /// With `allow_root`, which the kernel does not know, others are kept out here. Not from what
+    /// they have open.
+    pub(super) fn admits(&self, who: &Caller, op: &Op<'_>) -> bool {
+        self.options.allow != Allow::Root
+            || who.uid == 0
+            || who.uid == self.owner
+            || matches!(
+                op,
+                Op::Read { .. }
+                    | Op::Readdir { .. }
+                    | Op::Write { .. }
+                    | Op::Fsync { .. }
+                    | Op::Fsyncdir { .. }
+                    | Op::Release
+                    | Op::Releasedir
+                    | Op::Forget { .. }
+                    | Op::BatchForget(_)
+                    | Op::Interrupt
+                    | Op::Destroy
+            )
+    }
+
+    /// Says a found (or made) file, under the number that the kernel is to use.
+    pub(super) fn entry(&self, body: &mut Body<'_>, attr: &Attr) -> Result<()> {
+        body.entry(&Shown {
+            node: self.opens.node(attr.ino),
+            attr: Some(attr),
+            ttl: self.ttl(),
+        })
+    }
+
+    /// Says that there is no such name, which the kernel may remember: an entry without a node.
+    pub(super) fn no_entry(&self, body: &mut Body<'_>) -> Result<()> {
+        if self.ttl().is_zero() {
+            return Err(Error::new(Errno::ENOENT));
+        }
+        body.entry(&Shown {
+            node: NodeId(0),
+            attr: None,
+            ttl: self.ttl(),
+        })
+    }
+
+    /// Says how a file was opened.
+    pub(super) fn opened(&self, body: &mut Body<'_>, way: &Way) -> Result<()> {
+        match way {
+            Way::Backed { file, .. } => body.opened(FOPEN_PASSTHROUGH, Some(file.id())),
+            Way::Cached if self.ttl().is_zero() => body.opened(0, None),
+            Way::Cached => body.opened(FOPEN_KEEP_CACHE, None),
         }
     }
 
     /// The mode of a file may have lost its set-id bits: of a write, the kernel leaves that to us
     /// (FUSE_HANDLE_KILLPRIV_V2), and then goes on showing the mode that it knows.
-    pub(super) fn mode_changed(&self, ino: INodeNo) {
+    pub(super) fn mode_changed(&self, node: NodeId) {
         // a negative offset: the attributes only, so that no page is waited for
-        let told = self.notifier.get().map(|n| n.inval_inode(ino, -1, 0));
+        let told = self
+            .notifier
+            .get()
+            .map(|n| n.inval_inode(INodeNo(node.0), -1, 0));
         if let Some(Err(e)) = told {
-            log::debug!("attributes of node {ino:?} stay cached: {e}");
+            log::debug!("attributes of node {node:?} stay cached: {e}");
         }
     }
 
@@ -136,12 +135,7 @@ impl Shared {
     }
 
     /// Decides how an open of `node` goes.
-    pub(super) fn open_way(
-        &self,
-        node: NodeId,
-        write: bool,
-        register: impl FnOnce(&std::fs::File) -> std::io::Result<fuser::BackingId>,
-    ) -> Result<Way> {
+    pub(super) fn open_way(&self, node: NodeId, write: bool) -> Result<Way> {
         let file = self.opens.file(node);
         let backing = self.engine.backing(file, write)?;
         let privileged = write && self.privileged(file);
@@ -149,8 +143,8 @@ impl Shared {
             if privileged {
                 return None;
             }
-            match register(&backing.file) {
-                Ok(id) => Some(id),
+            match BackingFile::register(&self.device, &backing.file) {
+                Ok(file) => Some(file),
                 Err(e) => {
                     log::debug!("no passthrough for node {}: {e}", file.0);
                     None
@@ -163,38 +157,30 @@ impl Shared {
         }
     }
 
-    /// Fills a listing with entries and their attributes, each of which counts a lookup.
-    pub(super) fn list_plus(
+    /// Says entries of a directory; with `plus`, what the kernel is to know of each file, which
+    /// counts a lookup.
+    pub(super) fn list(
         &self,
-        ino: INodeNo,
+        dir: NodeId,
         offset: u64,
-        reply: &mut ReplyDirectoryPlus,
+        (size, plus): (u32, bool),
+        body: &mut Body<'_>,
     ) -> Result<()> {
         let mut taken = Vec::new();
-        let read = self
-            .engine
-            .readdir(self.file(ino), offset, true, &mut |entry| {
-                let attr = entry.attr.as_ref().map_or_else(
-                    || {
-                        let mut dot = no_entry();
-                        dot.kind = file_type(entry.kind);
-                        dot
-                    },
-                    file_attr,
-                );
-                let full = reply.add(
-                    INodeNo(entry.ino.0),
-                    entry.cookie,
-                    OsStr::from_bytes(entry.name),
-                    &self.ttl(),
-                    &attr,
-                    FIRST_GENERATION,
-                );
-                if !full && entry.attr.is_some() {
-                    taken.push(entry.ino);
-                }
-                !full
-            });
+        let mut list = Listing::new(body, size);
+        let read = self.engine.readdir(dir, offset, plus, &mut |entry| {
+            // `.` and `..` are no lookups, and have no node here
+            let shown = Shown {
+                node: entry.attr.map_or(NodeId(0), |attr| attr.ino),
+                attr: entry.attr.as_ref(),
+                ttl: self.ttl(),
+            };
+            let added = list.add(entry, plus.then_some(&shown));
+            if added && entry.attr.is_some() {
+                taken.push(entry.ino);
+            }
+            added
+        });
         if read.is_err() {
             // none of the entries reaches the kernel
             for ino in taken {
@@ -202,18 +188,6 @@ impl Shared {
             }
         }
         read
-    }
-
-    pub(super) fn passthrough(&self) -> bool {
-        self.options.io == Io::Passthrough
-    }
-
-    pub(super) fn sized(reply: ReplyXattr, size: u32, value: &[u8]) {
-        match u32::try_from(value.len()) {
-            Ok(len) if size == 0 => reply.size(len),
-            Ok(len) if len <= size => reply.data(value),
-            _ => reply.error(fuser::Errno::ERANGE),
-        }
     }
 }
 

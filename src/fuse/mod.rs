@@ -2,19 +2,22 @@
 //! the life of the process that serves a mount.
 
 mod adapter;
-mod convert;
-mod data;
-mod filesystem;
+mod answer;
+mod backing;
+mod device;
 mod init;
 mod mount;
 mod opens;
 mod options;
+mod pace;
 mod remount;
-mod reply;
+mod ring;
 mod serve;
+mod session;
 mod unmount;
+mod wire;
 
-pub use options::{Allow, FOREVER, Io, MountOptions};
+pub use options::{Allow, FOREVER, Io, IoUring, MountOptions};
 pub use remount::remount;
 pub use serve::run;
 pub use unmount::unmount;

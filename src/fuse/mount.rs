@@ -15,6 +15,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 /// `STATX_MNT_ID_UNIQUE` (Linux 6.8): a number that no later mount gets again.
 const MNT_ID_UNIQUE: u32 = 0x4000;
@@ -23,7 +24,7 @@ const MNT_ID_UNIQUE: u32 = 0x4000;
 #[derive(Debug)]
 pub(super) struct Mounted {
     /// The connection to the kernel.
-    pub device: OwnedFd,
+    pub device: Arc<OwnedFd>,
     /// Where, absolute.
     pub path: PathBuf,
     /// Which mount it is.
@@ -52,7 +53,11 @@ pub(super) fn mount(mountpoint: &Path, options: &MountOptions, read_only: bool) 
         other => other.context(|| format!("mount {}", path.display()))?,
     };
     let id = mount_id(&path)?;
-    Ok(Mounted { device, path, id })
+    Ok(Mounted {
+        device: Arc::new(device),
+        path,
+        id,
+    })
 }
 
 /// The number of the mount that `path` leads to. Sends the file system no message.

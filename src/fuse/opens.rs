@@ -7,8 +7,8 @@
 //! which the kernel looks the name up again, finds the alias, and opens that. The old reader keeps
 //! the lower's bytes, as with overlayfs; every later open sees the new ones.
 
+use super::backing::BackingFile;
 use crate::vfs::NodeId;
-use fuser::BackingId;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ const ALIAS: u64 = 1 << 63;
 #[derive(Clone, Debug)]
 pub(super) enum Way {
     /// Through a file of the upper, or of a lower.
-    Backed { upper: bool, id: Arc<BackingId> },
+    Backed { upper: bool, file: Arc<BackingFile> },
     /// Through the daemon and the kernel's page cache.
     Cached,
 }
@@ -147,7 +147,7 @@ impl Opens {
         node: NodeId,
         file: NodeId,
         upper: bool,
-        register: impl FnOnce() -> Option<BackingId>,
+        register: impl FnOnce() -> Option<BackingFile>,
     ) -> Answer {
         let mut table = self.open.lock();
         if let Some(open) = table.get_mut(&node) {
@@ -164,9 +164,9 @@ impl Opens {
             return Answer::Go(open.way.clone());
         }
         let way = match register() {
-            Some(id) => Way::Backed {
+            Some(backing) => Way::Backed {
                 upper,
-                id: Arc::new(id),
+                file: Arc::new(backing),
             },
             None => Way::Cached,
         };

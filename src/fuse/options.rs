@@ -14,6 +14,19 @@ pub enum Io {
     Passthrough,
 }
 
+/// Whether requests come by io_uring, for which the kernel must have FUSE over io_uring (Linux
+/// 6.14), and have it switched on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IoUring {
+    /// If the kernel offers it.
+    #[default]
+    Auto,
+    /// Or there is no mount.
+    On,
+    /// By `/dev/fuse`.
+    Off,
+}
+
 /// Who else may use the mount.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Allow {
@@ -33,6 +46,8 @@ pub enum Allow {
 pub struct MountOptions {
     /// How file data travels.
     pub io: Io,
+    /// How requests come.
+    pub io_uring: IoUring,
     /// How long the kernel may believe names and attributes; zero: it asks every time.
     pub timeout: Duration,
     /// False: fsync is answered and does nothing.
@@ -73,6 +88,7 @@ impl Default for MountOptions {
     fn default() -> MountOptions {
         MountOptions {
             io: Io::Cached,
+            io_uring: IoUring::Auto,
             timeout: FOREVER,
             fsync: true,
             writeback: true,

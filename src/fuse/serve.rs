@@ -9,12 +9,13 @@
 use super::adapter::Adapter;
 use super::mount::{Mounted, mount};
 use super::options::{Allow, Io, MountOptions};
+use super::{device, ring, session};
 use crate::overlay::{Config, Engine};
 use crate::sys::ancestry::Ancestry;
+use crate::sys::fuse_dev::backing_open;
 use crate::sys::process::{Fork, close_inherited, fork, raise_file_limit};
 use crate::vfs::error::Context;
 use crate::vfs::{Error, Result};
-use fuser::{Session, SessionACL};
 use nix::errno::Errno;
 use nix::mount::MsFlags;
 use nix::sys::signal::{SigSet, Signal};
@@ -25,7 +26,9 @@ use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
+use threadpool::ThreadPool;
 
 /// Stacks the layers, mounts them on `mountpoint` and serves the mount.
 ///
@@ -123,10 +126,16 @@ fn leave_caller() -> Result<()> {
     Ok(())
 }
 
+/// Threads for what may take long.
+const SLOW_THREADS: usize = 16;
+
 /// A mount with the kernel's first question answered.
 struct Ready {
-    session: Session<Adapter>,
+    adapter: Arc<Adapter>,
     mounted: Arc<Mounted>,
+    slow: ThreadPool,
+    /// Threads that answer requests already.
+    rings: Vec<JoinHandle<()>>,
 }
 
 impl Ready {
@@ -137,44 +146,35 @@ impl Ready {
         signals().thread_block()?;
         let engine = Arc::new(Engine::open(config)?);
         let read_only = engine.read_only() || options.flags.contains(MsFlags::MS_RDONLY);
-        let mounted = mount(mountpoint, options, read_only)?;
+        let mounted = Arc::new(mount(mountpoint, options, read_only)?);
         let mut options = options.clone();
         options.acl &= engine.keeps_acls();
         if options.allow == Allow::Root {
             // the kernel knows no such thing: others are kept out when they ask, so they have to ask
             options.timeout = Duration::ZERO;
         }
-        let adapter = Adapter::new(engine, options.clone());
-        let shared = adapter.shared.clone();
-        let mut session_config = fuser::Config::default();
-        session_config.n_threads = Some(options.threads.max(1));
-        let acl = match options.allow {
-            Allow::Root => SessionACL::RootAndOwner,
-            // the kernel itself keeps others out of a mount without allow_other
-            _ => SessionACL::All,
+        let adapter = Arc::new(Adapter::new(engine, options, mounted.device.clone()));
+        Ready::begin(adapter, mounted.clone()).map_err(|e| match mounted.detach() {
+            Ok(()) => e,
+            Err(left) => e.context(format!("{left}; it stays mounted")),
+        })
+    }
+
+    fn begin(adapter: Arc<Adapter>, mounted: Arc<Mounted>) -> Result<Ready> {
+        session::begin(&adapter)?;
+        may_pass_through(&adapter.options, &mounted)?;
+        let slow = ThreadPool::with_name("slow".into(), SLOW_THREADS);
+        let rings = if adapter.agreed().io_uring {
+            ring::start(&adapter, &slow)?
+        } else {
+            Vec::new()
         };
-        let session = mounted
-            .device
-            .try_clone()
-            .and_then(|device| Session::from_fd(adapter, device, acl, session_config))
-            .context(|| "the kernel does not take the mount as asked for");
-        let checked = session.and_then(|session| {
-            shared.notifier.get_or_init(|| session.notifier());
-            may_pass_through(&options, &mounted)?;
-            Ok(session)
-        });
-        match checked {
-            Ok(session) => Ok(Ready {
-                session,
-                mounted: Arc::new(mounted),
-            }),
-            Err(e) => {
-                if let Err(left) = mounted.detach() {
-                    return Err(e.context(format!("{left}; it stays mounted")));
-                }
-                Err(e)
-            }
-        }
+        Ok(Ready {
+            adapter,
+            mounted,
+            slow,
+            rings,
+        })
     }
 
     /// Answers the kernel until the mount is gone.
@@ -184,7 +184,26 @@ impl Ready {
             .name("signals".into())
             .spawn(move || detach_at_signal(&mounted))?;
         read_ahead(&self.mounted);
-        self.session.run().context(|| "serving the mount")
+        let gather = !self.rings.is_empty();
+        let threads = if gather {
+            1
+        } else {
+            self.adapter.options.threads.max(1)
+        };
+        let mut readers = Vec::new();
+        for i in 0..threads {
+            let (adapter, slow) = (self.adapter.clone(), self.slow.clone());
+            let reader = std::thread::Builder::new()
+                .name(format!("reader-{i}"))
+                .spawn(move || device::serve(&adapter, &slow, gather))?;
+            readers.push(reader);
+        }
+        let panicked = |_| Error::because(Errno::EIO, "a thread that reads requests panicked");
+        let mut ended = Ok(());
+        for reader in readers {
+            ended = ended.and(reader.join().map_err(panicked).flatten());
+        }
+        ended.context(|| "serving the mount")
     }
 }
 
@@ -238,8 +257,8 @@ fn may_pass_through(options: &MountOptions, mounted: &Mounted) -> Result<()> {
         return Ok(());
     }
     let dir = File::open("/").context(|| "/")?;
-    match fuser::BackingId::create_raw(&mounted.device, &dir) {
-        Err(e) if e.raw_os_error() == Some(libc::EPERM) => Err(Error::because(
+    match backing_open(&*mounted.device, &dir) {
+        Err(e) if e.is(Errno::EPERM) => Err(Error::because(
             Errno::EPERM,
             "io=passthrough needs CAP_SYS_ADMIN in the first user namespace; io=cached does not",
         )),

@@ -8,12 +8,16 @@
 pub mod ancestry;
 pub mod cachestat;
 pub mod copy;
+pub mod cpus;
 pub mod dir;
+pub mod fuse_dev;
 pub mod handle;
 pub mod interrupt;
 pub mod loc;
 pub mod ownership;
 pub mod process;
+pub mod sched;
+pub mod uring;
 pub mod xattr;
 
 pub use loc::Loc;

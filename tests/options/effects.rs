@@ -5,7 +5,7 @@ use nix::mount::MsFlags;
 use std::path::PathBuf;
 use std::time::Duration;
 use vellum::cli::options::Request;
-use vellum::fuse::{Allow, FOREVER, Io};
+use vellum::fuse::{Allow, FOREVER, Io, IoUring};
 use vellum::overlay::{Ownership, UpperConfig, UserXattr};
 
 fn upper(r: &Request) -> &UpperConfig {
@@ -24,6 +24,9 @@ const HONOURED: &[(&str, Check)] = &[
     }),
     ("io=cached", |r| r.mount.io == Io::Cached),
     ("io=passthrough", |r| r.mount.io == Io::Passthrough),
+    ("io_uring=auto", |r| r.mount.io_uring == IoUring::Auto),
+    ("io_uring=on", |r| r.mount.io_uring == IoUring::On),
+    ("io_uring=off", |r| r.mount.io_uring == IoUring::Off),
     ("metacopy=off", |r| !upper(r).metacopy),
     ("metacopy=on", |r| upper(r).metacopy),
     ("redirect_dir=on", |r| upper(r).redirect),
@@ -158,6 +161,7 @@ fn refused() {
         ("metacopy=maybe", "neither on"),
         ("xino=2", "none of on, auto, off"),
         ("io=direct", "none of cached, passthrough"),
+        ("io_uring=maybe", "none of auto, on, off"),
         ("timeout=soon", "seconds"),
         ("timeout=-1", "seconds"),
         ("timeout", "needs a value"),

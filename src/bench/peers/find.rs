@@ -45,7 +45,7 @@ pub fn select(wanted: &[String], extra: &[String], vellum: &Path) -> Result<Sele
 }
 
 fn matches(name: &str, want: &str) -> bool {
-    // "vellum" is one peer and "vellum-passthrough" another: a prefix takes versions only
+    // "vellum" is one peer and "vellum-io-uring" another: a prefix takes versions only
     let rest = name.strip_prefix(want);
     rest.is_some_and(|r| {
         r.is_empty() || (r.starts_with('-') && r[1..].starts_with(|c: char| c.is_ascii_digit()))
@@ -79,18 +79,26 @@ fn found(vellum: &Path) -> Selection {
         );
     }
     let text = version(vellum);
-    for (name, io) in [
-        ("vellum", None),
-        ("vellum-passthrough", Some("passthrough".to_owned())),
+    let offered = std::fs::read_to_string(URING_SWITCH).is_ok_and(|s| s.trim() == "Y");
+    for (name, options, found) in [
+        ("vellum", "io_uring=off", true),
+        ("vellum-io-uring", "io_uring=on", offered),
+        ("vellum-passthrough", "io_uring=off,io=passthrough", root),
     ] {
-        if io.is_none() || root {
+        if found {
             let exe = vellum.to_owned();
-            add(name, How::Fuse(Launch::Vellum { exe, io }), text.clone());
+            let launch = Launch::Vellum { exe, options };
+            add(name, How::Fuse(launch), text.clone());
         }
     }
     if !root {
         s.left_out
             .push("overlayfs and vellum-passthrough: they need root".into());
+    }
+    if !offered {
+        s.left_out.push(format!(
+            "vellum-io-uring: FUSE over io_uring is not there (Linux 6.14) or off (echo Y >{URING_SWITCH})"
+        ));
     }
     if in_path("fuse-overlayfs").is_empty() {
         s.left_out
@@ -98,6 +106,9 @@ fn found(vellum: &Path) -> Selection {
     }
     s
 }
+
+/// Where FUSE over io_uring is switched on.
+const URING_SWITCH: &str = "/sys/module/fuse/parameters/enable_uring";
 
 fn custom(definition: &str) -> Result<Peer> {
     let (name, command) = definition

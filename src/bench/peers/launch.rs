@@ -18,8 +18,8 @@ pub enum Launch {
     Vellum {
         /// The program.
         exe: PathBuf,
-        /// Value of `--io`; `None`: its default.
-        io: Option<String>,
+        /// Value of `-o`.
+        options: &'static str,
     },
     /// `WORDS -o lowerdir=A:B,upperdir=U,workdir=W MNT`, as fuse-overlayfs is called; or, if a word has
     /// `{lower}`, `{upper}`, `{work}` or `{mnt}` in it, exactly those words with these replaced.
@@ -30,7 +30,7 @@ impl Launch {
     /// The command line.
     pub fn words(&self, places: &Places) -> Vec<OsString> {
         match self {
-            Launch::Vellum { exe, io } => vellum(exe, io.as_deref(), places),
+            Launch::Vellum { exe, options } => vellum(exe, options, places),
             Launch::Words(words) => {
                 let marked = words.iter().any(|w| w.contains('{'));
                 let replaced = words.iter().map(|w| fill(w, places));
@@ -49,16 +49,14 @@ impl Launch {
     }
 }
 
-fn vellum(exe: &Path, io: Option<&str>, places: &Places) -> Vec<OsString> {
+fn vellum(exe: &Path, options: &str, places: &Places) -> Vec<OsString> {
     let mut out: Vec<OsString> = vec![exe.into(), "mount".into()];
     for layer in &places.layers {
         out.extend(["--lower".into(), layer.into()]);
     }
     out.extend(["--upper".into(), places.upper.clone().into()]);
     out.extend(["--work".into(), places.work.clone().into()]);
-    if let Some(io) = io {
-        out.extend(["--io".into(), io.into()]);
-    }
+    out.extend(["-o".into(), options.into()]);
     out.push(places.mnt.clone().into());
     out
 }

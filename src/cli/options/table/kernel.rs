@@ -1,7 +1,7 @@
 //! What the kernel may cache, who may use the mount, and the words of libfuse.
 
 use super::{Opt, honoured, refused, tolerated};
-use crate::fuse::{Allow, Io, MountOptions};
+use crate::fuse::{Allow, Io, IoUring, MountOptions};
 
 /// Threads at most; each holds a buffer of the largest message.
 const MAX_THREADS: usize = 256;
@@ -19,6 +19,19 @@ pub const SPEED: &[Opt] = &[
         "`cached`, the default: the kernel keeps pages and asks nobody at open; best for many small files. `passthrough`: the kernel reads and writes the files beneath by itself; best for large files; needs root",
         |d, v| {
             d.mount.io = v.one_of(&[("cached", Io::Cached), ("passthrough", Io::Passthrough)])?;
+            Ok(())
+        },
+    ),
+    honoured(
+        "io_uring",
+        "=auto|on|off",
+        "how requests come. `auto`, the default: by io_uring where the kernel offers that, else by `/dev/fuse`; `on`: by io_uring, or the mount is refused; `off`: by `/dev/fuse`",
+        |d, v| {
+            d.mount.io_uring = v.one_of(&[
+                ("auto", IoUring::Auto),
+                ("on", IoUring::On),
+                ("off", IoUring::Off),
+            ])?;
             Ok(())
         },
     ),

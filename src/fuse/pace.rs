@@ -1,0 +1,240 @@
+//! Keeping callers where they are.
+//!
+//! A thread of [`super::ring`] answers a caller on the caller's own processor. When it has
+//! answered, the kernel looks for a processor to wake the caller on: the one that both are on is
+//! busy (with that thread), so it takes an idle one, if there is one. The next request then comes
+//! from there, and so caller and answers go to and fro, and each time a processor has to be woken
+//! from sleep, which takes several times as long as an answer does.
+//!
+//! A processor whose only task is a `SCHED_IDLE` one counts as idle. So while many requests come,
+//! the threads that answer them have that policy, and the caller stays. But such a thread does not
+//! run while any other task wants its processor. So they are watched by a thread that does: once
+//! few requests come, or the threads have waited for a processor most of the time, they are
+//! scheduled like any other again. Where only the first of these two happened, no harm was done;
+//! after the second they stay like any other for a while.
+
+use crate::sys::sched::{Tid, Times, may_stop_yielding};
+use crate::vfs::Result;
+use parking_lot::{Condvar, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// How long a thread may be without a processor before that is noticed.
+const TICK: Duration = Duration::from_millis(4);
+/// So many requests in a tick are many.
+const MANY: u64 = 20;
+/// So few are few.
+const FEW: u64 = 5;
+/// How long not to try again, at first and at most.
+const PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// What the watcher knows of one thread.
+#[derive(Debug, Default)]
+struct Pace {
+    yields: bool,
+    /// Requests and waiting time until the last tick.
+    answered: u64,
+    waited: Duration,
+    pause: Duration,
+    /// Not before this.
+    again: Option<Instant>,
+}
+
+impl Pace {
+    /// Decides how the thread is to be scheduled in the next tick.
+    fn tick(&mut self, now: Instant, elapsed: Duration, answered: u64, waited: Duration) -> bool {
+        let count = answered.wrapping_sub(self.answered);
+        let waiting = waited.saturating_sub(self.waited);
+        (self.answered, self.waited) = (answered, waited);
+        if !self.yields {
+            self.yields = count >= MANY && self.again.is_none_or(|again| now >= again);
+        } else if waiting * 2 > elapsed {
+            self.pause = (self.pause * 2).clamp(PAUSE, LONGEST_PAUSE);
+            self.again = Some(now + self.pause);
+            self.yields = false;
+        } else {
+            self.yields = count > FEW;
+            if count > MANY {
+                self.pause = Duration::ZERO; // it goes well
+            }
+        }
+        self.yields
+    }
+}
+
+/// A thread that answers requests.
+#[derive(Debug)]
+pub(super) struct Worker {
+    tid: Tid,
+    answered: AtomicU64,
+    watch: Arc<Watch>,
+}
+
+/// Ends the watcher's sleep.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    asleep: AtomicBool,
+    workers: Mutex<Vec<Arc<Worker>>>,
+    wake: Condvar,
+}
+
+impl Worker {
+    /// Notes an answered request.
+    pub(super) fn answered(&self) {
+        let n = self.answered.fetch_add(1, Ordering::Relaxed);
+        // the watcher sleeps when nothing is to be done, which is soon enough to wake it
+        if n.is_multiple_of(MANY) && self.watch.asleep.load(Ordering::Relaxed) {
+            self.watch.asleep.store(false, Ordering::Relaxed);
+            self.watch.wake.notify_one();
+        }
+    }
+}
+
+impl Watch {
+    /// Adds this thread to those that are watched.
+    pub(super) fn join(self: &Arc<Watch>) -> Arc<Worker> {
+        let worker = Arc::new(Worker {
+            tid: Tid::current(),
+            answered: AtomicU64::new(0),
+            watch: self.clone(),
+        });
+        self.workers.lock().push(worker.clone());
+        worker
+    }
+
+    /// Watches, for as long as the process lives, if it may. Call when all have joined.
+    pub(super) fn start(self: Arc<Watch>) -> Result<()> {
+        if !may_stop_yielding() {
+            log::debug!("callers are not kept where they are: that needs CAP_SYS_NICE");
+            return Ok(());
+        }
+        std::thread::Builder::new()
+            .name("pace".into())
+            .spawn(move || {
+                if let Err(e) = self.run() {
+                    log::debug!("callers are no longer kept where they are: {e}");
+                }
+                for worker in &*self.workers.lock() {
+                    if let Err(e) = worker.tid.yields(false) {
+                        log::warn!("a thread that answers requests yields to all others: {e}");
+                    }
+                }
+            })?;
+        Ok(())
+    }
+
+    fn run(&self) -> Result<()> {
+        let workers = self.workers.lock().clone();
+        let times: Result<Vec<Times>> = workers.iter().map(|w| w.tid.times()).collect();
+        let mut watched: Vec<_> = workers
+            .iter()
+            .zip(times?)
+            .map(|(worker, times)| (worker, times, Pace::default()))
+            .collect();
+        loop {
+            self.sleep();
+            let mut last = Instant::now();
+            let mut quiet = 0;
+            while quiet < 8 {
+                std::thread::sleep(TICK);
+                let now = Instant::now();
+                quiet += 1;
+                for (worker, times, pace) in &mut watched {
+                    let answered = worker.answered.load(Ordering::Relaxed);
+                    let (was, before) = (pace.yields, pace.answered);
+                    // of a thread that has not yielded, its waiting says nothing
+                    let waited = if was || answered.wrapping_sub(before) >= MANY {
+                        times.waited()?
+                    } else {
+                        pace.waited
+                    };
+                    let yields = pace.tick(now, now - last, answered, waited);
+                    if yields != was {
+                        worker.tid.yields(yields)?;
+                    }
+                    if yields || answered.wrapping_sub(before) >= MANY {
+                        quiet = 0;
+                    }
+                }
+                last = now;
+            }
+        }
+    }
+
+    /// Until requests come.
+    fn sleep(&self) {
+        let mut workers = self.workers.lock();
+        self.asleep.store(true, Ordering::Relaxed);
+        // a notice that is missed is followed by another, as many requests later
+        self.wake.wait(&mut workers);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A thread, tick by tick: requests and waiting in each, and how it is scheduled after it.
+    struct Film {
+        pace: Pace,
+        now: Instant,
+        answered: u64,
+        waited: Duration,
+    }
+
+    impl Film {
+        fn new() -> Film {
+            Film {
+                pace: Pace::default(),
+                now: Instant::now(),
+                answered: 0,
+                waited: Duration::ZERO,
+            }
+        }
+
+        fn tick(&mut self, requests: u64, waiting: u32) -> bool {
+            self.now += TICK;
+            self.answered += requests;
+            self.waited += TICK * waiting / 100;
+            self.pace.tick(self.now, TICK, self.answered, self.waited)
+        }
+    }
+
+    #[test]
+    fn while_many_requests_come_a_thread_yields() {
+        let mut film = Film::new();
+        assert!(!film.tick(MANY - 1, 0));
+        assert!(film.tick(MANY, 0));
+        assert!(film.tick(FEW + 1, 30));
+        assert!(!film.tick(FEW, 0));
+        assert!(film.tick(MANY, 0), "no harm was done, so it may again");
+    }
+
+    #[test]
+    fn a_thread_that_waits_for_a_processor_stops_yielding_for_longer_each_time() {
+        let mut film = Film::new();
+        let mut ticks_until_next = || {
+            assert!(film.tick(MANY, 0) || film.tick(MANY, 0));
+            assert!(!film.tick(MANY, 90));
+            let mut n = 0;
+            while !film.tick(MANY, 0) {
+                n += 1;
+            }
+            assert!(!film.tick(0, 0));
+            n
+        };
+        let first = ticks_until_next();
+        assert!(first >= 40, "{first} ticks");
+        let second = ticks_until_next();
+        assert!(second > first + 30, "{second} ticks after {first}");
+    }
+
+    #[test]
+    fn a_thread_without_requests_is_like_any_other_at_once() {
+        let mut film = Film::new();
+        assert!(film.tick(MANY, 0));
+        assert!(!film.tick(0, 0));
+    }
+}

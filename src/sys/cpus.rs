@@ -1,0 +1,59 @@
+//! The processors of the machine.
+
+use crate::vfs::error::Context;
+use crate::vfs::{Error, Result};
+use nix::errno::Errno;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use std::ops::RangeInclusive;
+
+/// A list such as `0-3,6`.
+fn parse(list: &str) -> Option<Vec<u16>> {
+    let range = |part: &str| -> Option<RangeInclusive<u16>> {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        Some(first.parse().ok()?..=last.parse().ok()?)
+    };
+    let ranges: Option<Vec<_>> = list.trim().split(',').map(range).collect();
+    Some(ranges?.into_iter().flatten().collect())
+}
+
+/// Every processor that the machine may ever have.
+pub fn possible() -> Result<Vec<u16>> {
+    const PATH: &str = "/sys/devices/system/cpu/possible";
+    let list = std::fs::read_to_string(PATH).context(|| PATH)?;
+    parse(&list).ok_or_else(|| Error::because(Errno::EINVAL, format!("{PATH}: {list:?}")))
+}
+
+/// Of these, the ones that this thread may run on.
+pub fn allowed(among: &[u16]) -> Result<Vec<u16>> {
+    let set = sched_getaffinity(None)?;
+    let may = |cpu: &&u16| usize::from(**cpu) < CpuSet::MAX_CPU && set.is_set((**cpu).into());
+    Ok(among.iter().filter(may).copied().collect())
+}
+
+/// Keeps this thread on these processors.
+pub fn stay_on(cpus: &[u16]) -> Result<()> {
+    let mut set = CpuSet::new();
+    for cpu in cpus {
+        set.set((*cpu).into());
+    }
+    Ok(sched_setaffinity(None, &set)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_have_ranges_and_single_numbers() {
+        assert_eq!(parse("0\n"), Some(vec![0]));
+        assert_eq!(parse("0-2,5,7-8"), Some(vec![0, 1, 2, 5, 7, 8]));
+        assert_eq!(parse(""), None);
+        assert_eq!(parse("1-x"), None);
+    }
+
+    #[test]
+    fn this_thread_may_run_somewhere() {
+        let all = possible().unwrap();
+        assert!(!allowed(&all).unwrap().is_empty());
+    }
+}

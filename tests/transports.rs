@@ -1,0 +1,294 @@
+//! Requests that come by io_uring, and by `/dev/fuse`: which of them a mount uses, and that either
+//! answers everybody, also when many ask at once and when all processors are busy.
+//!
+//! Where the kernel's FUSE over io_uring is switched off, tests that need it are skipped;
+//! `scripts/test.sh` switches it on.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod live;
+
+use live::{Stack, may_mount, skip, text, wait_for};
+use std::fs;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+const SWITCH: &str = "/sys/module/fuse/parameters/enable_uring";
+
+/// Longer than anything here takes, on a machine that does other things as well.
+const LONG: Duration = Duration::from_secs(20);
+
+fn offered() -> bool {
+    fs::read_to_string(SWITCH).is_ok_and(|s| s.trim() == "Y")
+}
+
+fn may_use_io_uring() -> bool {
+    may_mount() && {
+        let offered = offered();
+        if !offered {
+            skip("this kernel's FUSE over io_uring is not there or not switched on");
+        }
+        offered
+    }
+}
+
+/// The threads of a process whose name begins so.
+fn threads(pid: i32, name: &str) -> Vec<PathBuf> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    tasks
+        .map(|task| task.unwrap().path())
+        .filter(|task| {
+            fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.starts_with(name))
+        })
+        .collect()
+}
+
+/// The 41st field of `stat`: the scheduling policy.
+fn policy(task: &Path) -> i32 {
+    let stat = fs::read_to_string(task.join("stat")).unwrap();
+    let after_name = stat.rsplit(") ").next().unwrap();
+    after_name.split(' ').nth(38).unwrap().parse().unwrap()
+}
+
+fn mounted(stack: &Stack, options: &str) -> i32 {
+    stack.mount(&["-o", options]);
+    let [pid] = stack.daemons()[..] else {
+        panic!("daemons: {:?}", stack.daemons())
+    };
+    pid
+}
+
+#[test]
+fn io_uring_has_a_thread_for_every_processor() {
+    if !may_use_io_uring() {
+        return;
+    }
+    let stack = Stack::new(1);
+    let pid = mounted(&stack, "io_uring=on");
+    let processors = thread::available_parallelism().unwrap().get();
+    assert_eq!(threads(pid, "ring-").len(), processors.min(64));
+    assert!(wait_for(LONG, || threads(pid, "reader-").len() == 1));
+    stack.umount();
+    assert!(wait_for(LONG, || stack.daemons().is_empty()));
+}
+
+#[test]
+fn without_io_uring_there_are_readers_only() {
+    if !may_mount() {
+        return;
+    }
+    let stack = Stack::new(1);
+    let pid = mounted(&stack, "io_uring=off");
+    assert!(threads(pid, "ring-").is_empty());
+    assert!(wait_for(LONG, || !threads(pid, "reader-").is_empty()));
+}
+
+#[test]
+fn what_the_kernel_offers_is_used() {
+    if !may_mount() {
+        return;
+    }
+    let stack = Stack::new(1);
+    let pid = mounted(&stack, "io_uring=auto");
+    assert_eq!(!threads(pid, "ring-").is_empty(), offered());
+}
+
+#[test]
+fn io_uring_where_there_is_none_is_refused() {
+    if !may_mount() {
+        return;
+    }
+    if offered() {
+        return skip("this kernel's FUSE over io_uring is switched on");
+    }
+    let stack = Stack::new(1);
+    let out = stack.command(&["-o", "io_uring=on"]).output().unwrap();
+    assert!(!out.status.success());
+    assert!(text(&out).contains("io_uring=on: this kernel's FUSE does not offer it"));
+    assert_eq!(stack.mounts(), 0);
+}
+
+/// More than there are places for messages, of quick and of slow kinds, all at once.
+fn many_at_once(options: &str) {
+    const CALLERS: usize = 64;
+    let stack = Stack::new(1);
+    for i in 0..CALLERS {
+        stack.lower(0, &format!("d{i}/lower"), vec![b'l'; 100_000]);
+    }
+    mounted(&stack, options);
+    thread::scope(|scope| {
+        for i in 0..CALLERS {
+            let dir = stack.mnt.join(format!("d{i}"));
+            scope.spawn(move || {
+                for n in 0..8 {
+                    let path = dir.join(format!("new{n}"));
+                    let mut file = fs::File::create(&path).unwrap();
+                    file.write_all(&vec![n; 50_000]).unwrap();
+                    file.sync_all().unwrap();
+                    assert!(fs::metadata(dir.join("not there")).is_err());
+                    fs::rename(&path, dir.join(format!("moved{n}"))).unwrap();
+                }
+                let lower = fs::OpenOptions::new()
+                    .read(true)
+                    .append(true)
+                    .open(dir.join("lower"));
+                let mut lower = lower.unwrap();
+                lower.write_all(b"more").unwrap(); // copies it up
+                lower.seek(SeekFrom::Start(0)).unwrap();
+                let mut all = Vec::new();
+                lower.read_to_end(&mut all).unwrap();
+                assert_eq!(all.len(), 100_004);
+                assert!(all.ends_with(b"llmore"));
+            });
+        }
+    });
+    for i in 0..CALLERS {
+        let dir = stack.upper.join(format!("d{i}"));
+        for n in 0..8 {
+            let data = fs::read(dir.join(format!("moved{n}"))).unwrap();
+            assert_eq!(data, vec![n; 50_000]);
+        }
+        assert_eq!(fs::read(dir.join("lower")).unwrap().len(), 100_004);
+    }
+}
+
+#[test]
+fn many_at_once_by_io_uring() {
+    if may_use_io_uring() {
+        many_at_once("io_uring=on");
+    }
+}
+
+#[test]
+fn many_at_once_by_the_device() {
+    if may_mount() {
+        many_at_once("io_uring=off");
+    }
+}
+
+/// Reads and writes as large as a message can be, larger, and at odd places.
+fn large_and_odd(options: &str) {
+    let stack = Stack::new(1);
+    let pattern: Vec<u8> = (0..9_000_001u32).map(|i| (i % 251) as u8).collect();
+    stack.lower(0, "lower", &pattern);
+    mounted(&stack, options);
+    let lower = fs::File::open(stack.mnt.join("lower")).unwrap();
+    let upper = fs::File::create(stack.mnt.join("upper")).unwrap();
+    for (at, len) in [
+        (0, 1),
+        (4095, 2),
+        (1 << 20, 1 << 20),
+        (3, 7_000_000),
+        (9_000_000, 100),
+    ] {
+        let mut got = vec![0; len];
+        let n = lower.read_at(&mut got, at).unwrap();
+        let end = pattern.len().min(at as usize + len);
+        assert_eq!(&got[..n], &pattern[at as usize..end], "{len} bytes at {at}");
+        upper.write_all_at(&got[..n], at).unwrap();
+    }
+    upper.sync_all().unwrap();
+    let below = fs::read(stack.upper.join("upper")).unwrap();
+    assert_eq!(below.len(), pattern.len());
+    assert_eq!(below[3..7_000_003], pattern[3..7_000_003]);
+}
+
+#[test]
+fn large_and_odd_by_io_uring() {
+    if may_use_io_uring() {
+        large_and_odd("io_uring=on");
+    }
+}
+
+#[test]
+fn large_and_odd_by_the_device() {
+    if may_mount() {
+        large_and_odd("io_uring=off");
+        large_and_odd("io_uring=off,max_write=4096");
+    }
+}
+
+/// Looks up names that are not there, each a message, until told to stop.
+fn look_up(mnt: &Path, name: &str, stop: &AtomicBool) {
+    for i in 0u64.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        assert!(fs::symlink_metadata(mnt.join(format!("{name}{i}"))).is_err());
+    }
+}
+
+/// The policy of a thread that yields.
+const SCHED_IDLE: i32 = 5;
+
+#[test]
+fn threads_yield_while_many_requests_come() {
+    if !may_use_io_uring() {
+        return;
+    }
+    let stack = Stack::new(1);
+    let pid = mounted(&stack, "io_uring=on");
+    if threads(pid, "pace").is_empty() {
+        return skip("threads may not stop yielding here: CAP_SYS_NICE");
+    }
+    let rings = threads(pid, "ring-");
+    let yielding = || rings.iter().any(|ring| policy(ring) == SCHED_IDLE);
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| look_up(&stack.mnt, "a", &stop));
+        let seen = wait_for(LONG, yielding);
+        stop.store(true, Ordering::Relaxed);
+        assert!(seen, "not while requests come");
+    });
+    assert!(wait_for(LONG, || !yielding()), "for ever");
+}
+
+/// A thread that yields gets no processor while others want it, and nobody else could answer.
+#[test]
+fn where_others_want_the_processors_threads_do_not_yield() {
+    if !may_use_io_uring() {
+        return;
+    }
+    let stack = Stack::new(1);
+    // in the foreground: in a session of its own, it would compete with others as a session
+    let mut command = stack.command(&["--foreground", "-o", "io_uring=on"]);
+    let mut daemon = command.spawn().unwrap();
+    let pid = i32::try_from(daemon.id()).unwrap();
+    assert!(wait_for(LONG, || !threads(pid, "reader-").is_empty()));
+    if threads(pid, "pace").is_empty() {
+        stack.umount();
+        daemon.wait().unwrap();
+        return skip("threads may not stop yielding here: CAP_SYS_NICE");
+    }
+    let rings = threads(pid, "ring-");
+    let stop = AtomicBool::new(false);
+    let (yielding, seen) = thread::scope(|scope| {
+        for i in 0..2 {
+            let (mnt, stop) = (&stack.mnt, &stop);
+            scope.spawn(move || look_up(mnt, &format!("c{i}-"), stop));
+        }
+        thread::sleep(Duration::from_millis(100)); // they yield by now
+        for _ in 0..2 * thread::available_parallelism().unwrap().get() {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        thread::sleep(Duration::from_millis(500)); // it is tried again for shorter each time
+        let seen: Vec<bool> = (0..100)
+            .flat_map(|_| {
+                thread::sleep(Duration::from_millis(20));
+                rings.iter().map(|ring| policy(ring) == SCHED_IDLE)
+            })
+            .collect();
+        stop.store(true, Ordering::Relaxed);
+        (seen.iter().filter(|yields| **yields).count(), seen.len())
+    });
+    stack.umount();
+    daemon.wait().unwrap();
+    assert!(yielding * 4 < seen, "{yielding} of {seen} times");
+}
