@@ -216,16 +216,23 @@ impl DirsLower {
         entry: &ListingEntry,
     ) -> Result<Arc<DirNode>> {
         let name = listing.name(entry);
-        let layers = listing.layers(entry);
-        let met = self.stack.meet(&parent.parts, name, layers, &self.key)?;
-        let layer = met.parts.first().map_or(0, |p| p.layer);
-        let st = Loc::Fd(met.fd.as_fd()).stat()?;
+        let only = listing.layers(entry);
+        let met = self.stack.meet(&parent.parts, name, only, &self.key)?;
+        let first = met.fds.first().ok_or_else(|| Error::new(Errno::EIO))?;
+        let st = Loc::Fd(first.as_fd()).stat()?;
         let id = self.space.node(st.st_dev, st.st_ino);
         let place = Some((parent.clone(), name.into()));
+        let layers = met.parts.iter().map(|part| (id, part.layer));
+        let fds: Vec<_> = layers.zip(met.fds.into_iter().map(Arc::new)).collect();
         let dir = Arc::new(DirNode::new(id, place, met.parts, met.listing));
         parent.known.lock().insert(at, Arc::downgrade(&dir));
-        let evicted = self.open.lock().push((id, layer), Arc::new(met.fd));
-        drop(evicted);
+        // the topmost last: it is the one that is used most
+        let evicted: Vec<_> = {
+            let mut open = self.open.lock();
+            let push = |(key, fd)| open.push(key, fd);
+            fds.into_iter().rev().filter_map(push).collect()
+        };
+        drop(evicted); // closed outside the lock
         Ok(dir)
     }
 

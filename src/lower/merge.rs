@@ -26,13 +26,16 @@ pub struct Part {
 /// A directory, met for the first time.
 #[derive(Debug)]
 pub struct Met {
-    /// Its parts.
+    /// Its parts; never none.
     pub parts: Vec<Part>,
-    /// The topmost part, open.
-    pub fd: OwnedFd,
+    /// The topmost of them, open; never none.
+    pub fds: Vec<OwnedFd>,
     /// What is in it, where finding the parts told.
     pub listing: Option<Listing>,
 }
+
+/// Directories of one meeting that stay open: who looks for a directory will look for its files.
+const KEPT_OPEN: usize = 64;
 
 /// Most redirects followed for one directory: a chain in a broken stack must end.
 const MAX_REDIRECTS: usize = 512;
@@ -161,7 +164,7 @@ impl Stack {
                     Error::because(Errno::EIO, "directory vanished from its layer")
                 })?;
                 Ok(Met {
-                    fd: self.open(first)?,
+                    fds: vec![self.open(first)?],
                     parts,
                     listing: None,
                 })
@@ -180,7 +183,7 @@ impl Stack {
     ) -> Result<Option<Met>> {
         let mut parts: Vec<Part> = Vec::with_capacity(only.len());
         let mut merge = Merge::new(self.ownership);
-        let mut first = None;
+        let mut fds = Vec::new();
         for parent in parents.iter().filter(|p| only.contains(&p.layer)) {
             let path = self.path_below(parts.last(), parent, name);
             let root = self.layers[usize::from(parent.layer)].root.as_fd();
@@ -203,13 +206,19 @@ impl Stack {
                     .context(|| self.say(&part))?;
             }
             parts.push(part);
-            first.get_or_insert(fd);
+            if fds.len() < KEPT_OPEN {
+                fds.push(fd);
+            }
             if opaque {
                 break;
             }
         }
         let listing = (only.len() > 1).then(|| merge.into_listing(key));
-        Ok(first.map(|fd| Met { parts, fd, listing }))
+        Ok((!fds.is_empty()).then_some(Met {
+            parts,
+            fds,
+            listing,
+        }))
     }
 
     /// The path of `name` in `parent`; shared with the part above where it is the same.
