@@ -12,6 +12,7 @@
 //! | [`cli`] | one file per command |
 //! | [`mod@bench`] | layer stacking measured against what a user would pick instead |
 //! | [`fuse`] | the adapter: decode, one engine call, reply; mounting; session life cycle |
+//! | [`image`] | images: digests, layers in and out, the store, the index |
 //! | [`overlay`] | the engine: one upper over one lower, every VFS operation, no FUSE type in sight |
 //! | [`upper`] | the writable layer on disk: whiteouts, opaque marks, redirects, staging, recovery |
 //! | [`lower`] | read-only merged trees: the trait [`lower::Lower`] and its implementations |
@@ -21,6 +22,7 @@
 pub mod bench;
 pub mod cli;
 pub mod fuse;
+pub mod image;
 pub mod lower;
 pub mod overlay;
 pub mod sys;

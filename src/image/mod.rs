@@ -1,0 +1,12 @@
+//! Images: layers found by their digest, shared, indexed, mounted.
+//!
+//! An image is a list of layers, each a tar, and a configuration. What a mount needs of them is made
+//! once, when an image is loaded: each layer's small files end to end in a *pack*, its large ones as
+//! *objects* named by their digest, what it says of every file in a table, and the trees of all
+//! layers, merged, in an index that answers look-ups without asking a layer.
+//!
+//! Nothing here makes a path from what a tar says: a hostile one has nothing to escape to.
+
+pub mod digest;
+pub mod entry;
+pub mod tree;
