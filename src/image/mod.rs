@@ -9,4 +9,6 @@
 
 pub mod digest;
 pub mod entry;
+pub mod merge;
+pub mod table;
 pub mod tree;
