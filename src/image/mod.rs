@@ -12,3 +12,4 @@ pub mod entry;
 pub mod merge;
 pub mod table;
 pub mod tree;
+pub mod unpack;
