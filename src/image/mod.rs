@@ -7,6 +7,7 @@
 //!
 //! Nothing here makes a path from what a tar says: a hostile one has nothing to escape to.
 
+pub mod changes;
 pub mod digest;
 pub mod entry;
 pub mod merge;

@@ -14,6 +14,7 @@ mod table;
 
 pub use dirs::DirsLower;
 pub use empty::EmptyLower;
+pub use layer::{DirMarks, dir_marks};
 pub use listing::{Listing, ListingEntry};
 
 use crate::vfs::{Attr, Error, NodeId, Result};
