@@ -143,7 +143,9 @@ impl Adapter {
             if privileged {
                 return None;
             }
-            match BackingFile::register(&self.device, &backing.file) {
+            // the kernel takes whole files only
+            let own = backing.source.own_file()?;
+            match BackingFile::register(&self.device, own) {
                 Ok(file) => Some(file),
                 Err(e) => {
                     log::debug!("no passthrough for node {}: {e}", file.0);

@@ -10,7 +10,7 @@ use super::adapter::Adapter;
 use super::mount::{Mounted, mount};
 use super::options::{Allow, Io, MountOptions};
 use super::{device, ring, session};
-use crate::overlay::{Config, Engine};
+use crate::overlay::{Config, Engine, MakeLower};
 use crate::sys::ancestry::Ancestry;
 use crate::sys::fuse_dev::backing_open;
 use crate::sys::process::{Fork, close_inherited, fork, raise_file_limit};
@@ -41,8 +41,52 @@ pub fn run(
     mountpoint: &Path,
     foreground: bool,
 ) -> Result<()> {
+    begin(Stack::Dirs(config), options, mountpoint, foreground)
+}
+
+/// As [`run`], with the tree that `make` makes beneath, in the place of lower directories. It is
+/// made in the process that serves the mount.
+pub fn run_over(
+    make: MakeLower,
+    config: &Config,
+    options: &MountOptions,
+    mountpoint: &Path,
+    foreground: bool,
+) -> Result<()> {
+    begin(Stack::Over(make, config), options, mountpoint, foreground)
+}
+
+/// What an engine is opened from.
+enum Stack<'a> {
+    /// Directories, as the configuration says.
+    Dirs(&'a Config),
+    /// What is made so, and what the configuration says beyond.
+    Over(MakeLower, &'a Config),
+}
+
+impl Stack<'_> {
+    fn config(&self) -> &Config {
+        match self {
+            Stack::Dirs(config) | Stack::Over(_, config) => config,
+        }
+    }
+
+    fn open(self) -> Result<Engine> {
+        match self {
+            Stack::Dirs(config) => Engine::open(config),
+            Stack::Over(make, config) => Engine::over(make, config),
+        }
+    }
+}
+
+fn begin(
+    stack: Stack<'_>,
+    options: &MountOptions,
+    mountpoint: &Path,
+    foreground: bool,
+) -> Result<()> {
     if foreground {
-        return Ready::mount(config, options, mountpoint)?.serve();
+        return Ready::mount(stack, options, mountpoint)?.serve();
     }
     let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
     match fork()? {
@@ -52,7 +96,7 @@ pub fn run(
         }
         Fork::Child => {
             drop(reader);
-            let ended = background(config, options, mountpoint, writer.into());
+            let ended = background(stack, options, mountpoint, writer.into());
             std::process::exit(i32::from(ended.is_err()))
         }
     }
@@ -85,14 +129,14 @@ const READY: &[u8] = b"+";
 
 /// In the second process.
 fn background(
-    config: &Config,
+    stack: Stack<'_>,
     options: &MountOptions,
     mountpoint: &Path,
     mut to_parent: File,
 ) -> Result<()> {
     let ready = close_inherited(to_parent.as_fd())
         .and_then(|()| Ok(nix::unistd::setsid().map(drop)?))
-        .and_then(|()| Ready::mount(config, options, mountpoint))
+        .and_then(|()| Ready::mount(stack, options, mountpoint))
         .and_then(|ready| leave_caller().map(|()| ready));
     match ready {
         Ok(ready) => {
@@ -139,12 +183,12 @@ struct Ready {
 }
 
 impl Ready {
-    fn mount(config: &Config, options: &MountOptions, mountpoint: &Path) -> Result<Ready> {
-        refuse_nesting(config, mountpoint)?;
+    fn mount(stack: Stack<'_>, options: &MountOptions, mountpoint: &Path) -> Result<Ready> {
+        refuse_nesting(stack.config(), mountpoint)?;
         raise_file_limit();
         // signals wait, in every thread to come, for the one that asks for them
         signals().thread_block()?;
-        let engine = Arc::new(Engine::open(config)?);
+        let engine = Arc::new(stack.open()?);
         let read_only = engine.read_only() || options.flags.contains(MsFlags::MS_RDONLY);
         let mounted = Arc::new(mount(mountpoint, options, read_only)?);
         let mut options = options.clone();

@@ -4,12 +4,12 @@
 //! are read once, and from then on a name costs one search, however many layers there are. A
 //! file's attributes are asked of the one layer that has it.
 
-use super::Lower;
 use super::layer::{self, Layer};
 use super::links::{self, LinkMap};
 use super::listing::{Listing, ListingEntry};
 use super::merge::{Part, Stack};
 use super::table::{DirNode, Node, Table};
+use super::{Lower, Source};
 use crate::sys::process::fd_budget;
 use crate::sys::{Loc, Ownership, loc, xattr};
 use crate::vfs::cookie::CookieKey;
@@ -389,7 +389,7 @@ impl Lower for DirsLower {
         self.with_loc(id, |l| l.readlink())
     }
 
-    fn open(&self, id: NodeId) -> Result<Arc<File>> {
+    fn open(&self, id: NodeId) -> Result<Source> {
         let Node::File(dir, at) = self.node(id)? else {
             return Err(Error::new(Errno::EISDIR));
         };
@@ -400,7 +400,7 @@ impl Lower for DirsLower {
                 Some(redirect) => self.open_data(&dir.parts, part, name, redirect),
             }
         })
-        .map(|fd| Arc::new(File::from(fd)))
+        .map(|fd| Source::whole(Arc::new(File::from(fd))))
     }
 
     fn list_xattr(&self, id: NodeId) -> Result<Vec<u8>> {

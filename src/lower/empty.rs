@@ -1,9 +1,8 @@
 //! The tree of no layers at all: an upper alone.
 
-use super::{Listing, Lower};
+use super::{Listing, Lower, Source};
 use crate::vfs::{Attr, Error, Kind, NodeId, Result, StatFs};
 use nix::errno::Errno;
-use std::fs::File;
 use std::sync::Arc;
 
 /// Knows no node, not even a root: an engine over it never asks.
@@ -43,7 +42,7 @@ impl Lower for EmptyLower {
     fn readlink(&self, _: NodeId) -> Result<Vec<u8>> {
         stale()
     }
-    fn open(&self, _: NodeId) -> Result<Arc<File>> {
+    fn open(&self, _: NodeId) -> Result<Source> {
         stale()
     }
     fn list_xattr(&self, _: NodeId) -> Result<Vec<u8>> {

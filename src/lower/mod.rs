@@ -10,16 +10,17 @@ mod layer;
 mod links;
 mod listing;
 mod merge;
+mod source;
 mod table;
 
 pub use dirs::DirsLower;
 pub use empty::EmptyLower;
 pub use layer::{DirMarks, dir_marks};
-pub use listing::{Listing, ListingEntry};
+pub use listing::{Listing, ListingEntry, RawListing};
+pub use source::Source;
 
 use crate::vfs::{Attr, Error, NodeId, Result};
 use nix::errno::Errno;
-use std::fs::File;
 use std::sync::Arc;
 
 /// A read-only tree.
@@ -61,8 +62,14 @@ pub trait Lower: Send + Sync {
     /// The target of a symlink.
     fn readlink(&self, id: NodeId) -> Result<Vec<u8>>;
 
-    /// The file with the data, `O_RDONLY`.
-    fn open(&self, id: NodeId) -> Result<Arc<File>>;
+    /// Where the data is; the file is open `O_RDONLY`.
+    fn open(&self, id: NodeId) -> Result<Source>;
+
+    /// True if nodes are known for ever, whoever refers to them: then that this tree knows a
+    /// number does not tell that the file shows.
+    fn is_stateless(&self) -> bool {
+        false
+    }
 
     /// The names of the extended attributes, each ended by a NUL; marks of layers are left out.
     fn list_xattr(&self, id: NodeId) -> Result<Vec<u8>>;

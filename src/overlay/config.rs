@@ -14,7 +14,7 @@ pub use crate::upper::{Marks, UpperConfig, UserXattr};
 /// What is stacked, and how it is shown.
 #[derive(Clone, Debug, Default)]
 pub struct Config {
-    /// The read-only layers, topmost first; at least one unless there is an upper.
+    /// The read-only layers, topmost first; at least one unless there is an upper or an image.
     pub lowers: Vec<PathBuf>,
     /// The writable layer; without one the mount is read-only.
     pub upper: Option<UpperConfig>,
@@ -29,8 +29,16 @@ pub struct Config {
 }
 
 impl Config {
+    /// Where owners are kept: as asked for, or as the topmost layer says.
+    pub(super) fn ownership(&self) -> Result<Ownership> {
+        match self.ownership {
+            Some(ownership) => Ok(ownership),
+            None => self.ownership_of_layers(),
+        }
+    }
+
     /// Where the topmost layer keeps owners, by what stands on its root.
-    pub(super) fn ownership_of_layers(&self) -> Result<Ownership> {
+    fn ownership_of_layers(&self) -> Result<Ownership> {
         let upper = self.upper.as_ref().map(|u| ("upper directory", &u.upper));
         let lower = self.lowers.first().map(|l| ("lower layer", l));
         let Some((what, top)) = upper.or(lower) else {

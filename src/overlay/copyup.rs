@@ -8,7 +8,7 @@
 use super::Engine;
 use super::node::{Node, Place};
 use crate::lower::path_of;
-use crate::sys::{Loc, Owned, copy, xattr};
+use crate::sys::{Loc, Owned, xattr};
 use crate::upper::{Over, Staged, Upper};
 use crate::vfs::error::Context;
 use crate::vfs::whiteout::Redirect;
@@ -310,7 +310,7 @@ impl Engine {
                     Need::Data(n) => n.min(attr.size),
                     Need::Meta => attr.size,
                 };
-                copy::data(&from, file, len, len == attr.size)?;
+                from.copy_to(file, len, len == attr.size)?;
             }
         }
         self.record_number(upper, at, id, attr.kind)?;
@@ -445,12 +445,12 @@ impl Engine {
             let _ns = self.ns.read();
             self.upper_file(node)?
         };
-        let size = from.metadata()?.len();
+        let size = from.size()?;
         let before = Loc::Fd(to.as_fd()).stat()?;
         // the kernel drops file capabilities at a write, and this is not the user's
         let caps = xattr::get(Loc::Fd(to.as_fd()), b"security.capability")?;
         upper.step("fill a metadata-only copy")?;
-        let filled = copy::data(&from, &to, len.min(size), len >= size);
+        let filled = from.copy_to(&to, len.min(size), len >= size);
         if filled.is_err() {
             // the mark still says where the data is; the room that half of it took is given back
             rustix::fs::ftruncate(&*to, 0)?;

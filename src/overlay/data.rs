@@ -3,6 +3,7 @@
 use super::Engine;
 use super::copyup::Need;
 use super::node::{Node, Place};
+use crate::lower::Source;
 use crate::sys::Loc;
 use crate::vfs::{Caller, Error, Kind, NodeId, Result};
 use nix::errno::Errno;
@@ -16,8 +17,8 @@ use std::sync::Arc;
 /// Where a file's data is.
 #[derive(Clone, Debug)]
 pub struct Backing {
-    /// The open file beneath.
-    pub file: Arc<File>,
+    /// The open file beneath, or the part of one.
+    pub source: Source,
     /// It is the upper's; else it is open for reading only.
     pub upper: bool,
 }
@@ -25,11 +26,16 @@ pub struct Backing {
 impl Engine {
     /// Reads at `offset`; short only at the end of the file.
     pub fn read(&self, id: NodeId, offset: u64, buf: &mut [u8]) -> Result<usize> {
-        let file = self.file_to_read(id)?;
+        let source = self.source_to_read(id)?;
+        let (start, len) = source.clip(offset, buf.len());
+        let buf = &mut buf[..len];
         let mut done = 0;
         while done < buf.len() {
-            match file.read_at(&mut buf[done..], offset + done as u64) {
-                Ok(0) => break,
+            match source.file().read_at(&mut buf[done..], start + done as u64) {
+                Ok(0) => {
+                    source.at_end_of_file()?;
+                    break;
+                }
                 Ok(n) => done += n,
                 Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(e.into()),
@@ -40,13 +46,18 @@ impl Engine {
 
     /// As [`Engine::read`], of what is in memory; `None` when a disk would have to be waited for.
     pub fn read_now(&self, id: NodeId, offset: u64, buf: &mut [u8]) -> Result<Option<usize>> {
-        let file = self.file_to_read(id)?;
+        let source = self.source_to_read(id)?;
+        let (start, len) = source.clip(offset, buf.len());
+        let buf = &mut buf[..len];
         let mut done = 0;
         while done < buf.len() {
             let mut rest = [std::io::IoSliceMut::new(&mut buf[done..])];
-            let at = offset + done as u64;
-            match rustix::io::preadv2(&*file, &mut rest, at, ReadWriteFlags::NOWAIT) {
-                Ok(0) => break,
+            let at = start + done as u64;
+            match rustix::io::preadv2(&**source.file(), &mut rest, at, ReadWriteFlags::NOWAIT) {
+                Ok(0) => {
+                    source.at_end_of_file()?;
+                    break;
+                }
                 Ok(n) => done += n,
                 Err(rustix::io::Errno::INTR) => {}
                 // not in memory; or this file system cannot tell
@@ -100,13 +111,16 @@ impl Engine {
 
     /// Finds data or a hole: `whence` is `SEEK_DATA` or `SEEK_HOLE`.
     pub fn lseek(&self, id: NodeId, offset: u64, whence: i32) -> Result<u64> {
-        let file = self.file_to_read(id)?;
+        let source = self.source_to_read(id)?;
+        if let Some(len) = source.part_len() {
+            return seek_in_part(len, offset, whence);
+        }
         let from = match whence {
             libc::SEEK_DATA => SeekFrom::Data(offset),
             libc::SEEK_HOLE => SeekFrom::Hole(offset),
             _ => return Err(Error::new(Errno::EINVAL)),
         };
-        Ok(rustix::fs::seek(&*file, from)?)
+        Ok(rustix::fs::seek(&**source.file(), from)?)
     }
 
     /// Copies between files without the data passing through the caller.
@@ -119,19 +133,27 @@ impl Engine {
         len: u64,
     ) -> Result<usize> {
         let node = self.copy_up(to, Need::ALL)?;
-        let source = self.file_to_read(from)?;
+        let source = self.source_to_read(from)?;
         let _ns = self.ns.read();
         let target = self.upper_file(&node)?;
         self.writable()?.step("copy_file_range")?;
-        let (mut a, mut b) = (from_offset, to_offset);
         let len = usize::try_from(len).unwrap_or(usize::MAX).min(1 << 30);
-        Ok(rustix::fs::copy_file_range(
-            &*source,
+        let (mut a, len) = source.clip(from_offset, len);
+        let mut b = to_offset;
+        if len == 0 {
+            return Ok(0);
+        }
+        let copied = rustix::fs::copy_file_range(
+            &**source.file(),
             Some(&mut a),
             &*target,
             Some(&mut b),
             len,
-        )?)
+        )?;
+        if copied == 0 {
+            source.at_end_of_file()?;
+        }
+        Ok(copied)
     }
 
     /// Writes a file, or a directory's entries, down to the disk.
@@ -157,7 +179,8 @@ impl Engine {
     }
 
     /// The file that holds the data now: `O_RDONLY` of a lower file, or one of the upper; with
-    /// `write`, copied up and `O_RDWR`.
+    /// `write`, copied up and `O_RDWR`. A lower file may be a part of a file: that is for nobody to
+    /// use who cannot tell where it ends.
     pub fn backing(&self, id: NodeId, write: bool) -> Result<Backing> {
         if !write {
             return self.backing_to_read(id);
@@ -165,16 +188,22 @@ impl Engine {
         let node = self.copy_up(id, Need::ALL)?;
         let _ns = self.ns.read();
         let file = self.upper_file(&node)?;
-        Ok(Backing { file, upper: true })
+        Ok(Backing {
+            source: Source::whole(file),
+            upper: true,
+        })
     }
 
-    fn file_to_read(&self, id: NodeId) -> Result<Arc<File>> {
-        self.backing_to_read(id).map(|backing| backing.file)
+    fn source_to_read(&self, id: NodeId) -> Result<Source> {
+        self.backing_to_read(id).map(|backing| backing.source)
     }
 
     fn backing_to_read(&self, id: NodeId) -> Result<Backing> {
         let _ns = self.ns.read();
-        let below = |file| Backing { file, upper: false };
+        let below = |source| Backing {
+            source,
+            upper: false,
+        };
         let Some(node) = self.nodes.get(id) else {
             return self.files.lower(id, || self.lower.open(id)).map(below);
         };
@@ -191,7 +220,7 @@ impl Engine {
                 .map(below),
             (true, None) => Err(Error::new(Errno::ESTALE)),
             (false, _) => Ok(Backing {
-                file: self.upper_file(&node)?,
+                source: Source::whole(self.upper_file(&node)?),
                 upper: true,
             }),
         }
@@ -225,5 +254,15 @@ impl Engine {
                 Ok(Arc::new(File::from(fd)))
             })
         })
+    }
+}
+
+/// What lies in a part of a file is all data: holes there would not be the file's own.
+fn seek_in_part(len: u64, offset: u64, whence: i32) -> Result<u64> {
+    match whence {
+        _ if offset >= len => Err(Error::new(Errno::ENXIO)),
+        libc::SEEK_DATA => Ok(offset),
+        libc::SEEK_HOLE => Ok(len),
+        _ => Err(Error::new(Errno::EINVAL)),
     }
 }

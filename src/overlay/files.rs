@@ -1,6 +1,7 @@
 //! Open files: a node, not a handle, owns the file its data is read from and written to, so that
 //! the kernel need not say when it opens and closes one. The most recently used stay open.
 
+use crate::lower::Source;
 use crate::sys::process::fd_budget;
 use crate::vfs::NodeId;
 use lru::LruCache;
@@ -15,32 +16,37 @@ const OPEN_FILES: usize = 2048;
 
 /// The open files.
 pub(super) struct Files {
-    lower: Side,
-    upper: Side,
+    lower: Side<Source>,
+    upper: Side<Arc<File>>,
 }
 
-struct Side([Mutex<LruCache<NodeId, Arc<File>>>; SHARDS]);
+struct Side<T>([Mutex<LruCache<NodeId, T>>; SHARDS]);
 
-impl Side {
-    fn new() -> Side {
+impl<T: Clone> Side<T> {
+    fn new() -> Side<T> {
         let size = fd_budget(20, OPEN_FILES).get().div_ceil(SHARDS);
         let size = NonZeroUsize::new(size).unwrap_or(NonZeroUsize::MIN);
         Side(std::array::from_fn(|_| Mutex::new(LruCache::new(size))))
     }
 
-    fn shard(&self, id: NodeId) -> &Mutex<LruCache<NodeId, Arc<File>>> {
+    fn shard(&self, id: NodeId) -> &Mutex<LruCache<NodeId, T>> {
         &self.0[(id.0 ^ (id.0 >> 16)) as usize % SHARDS]
     }
 
+    /// What is open for a node; `open` opens it, and `keep` says whether it is to stay open.
     fn get<E>(
         &self,
         id: NodeId,
-        open: impl FnOnce() -> Result<Arc<File>, E>,
-    ) -> Result<Arc<File>, E> {
+        open: impl FnOnce() -> Result<T, E>,
+        keep: impl FnOnce(&T) -> bool,
+    ) -> Result<T, E> {
         if let Some(file) = self.shard(id).lock().get(&id) {
             return Ok(file.clone());
         }
         let file = open()?;
+        if !keep(&file) {
+            return Ok(file);
+        }
         let evicted = self.shard(id).lock().push(id, file.clone());
         drop(evicted); // closed outside the lock
         Ok(file)
@@ -60,13 +66,15 @@ impl Files {
         }
     }
 
-    /// The file of a lower node, read-only.
+    /// Where the data of a lower node is, read-only. What many files lie in is kept open by the
+    /// lower, and takes no room here.
     pub(super) fn lower<E>(
         &self,
         id: NodeId,
-        open: impl FnOnce() -> Result<Arc<File>, E>,
-    ) -> Result<Arc<File>, E> {
-        self.lower.get(id, open)
+        open: impl FnOnce() -> Result<Source, E>,
+    ) -> Result<Source, E> {
+        self.lower
+            .get(id, open, |source| source.own_file().is_some())
     }
 
     /// The file of a node in the upper.
@@ -75,7 +83,7 @@ impl Files {
         id: NodeId,
         open: impl FnOnce() -> Result<Arc<File>, E>,
     ) -> Result<Arc<File>, E> {
-        self.upper.get(id, open)
+        self.upper.get(id, open, |_| true)
     }
 
     pub(super) fn forget_lower(&self, id: NodeId) {

@@ -13,7 +13,7 @@ use crate::lower::{path_of, resolve_dir};
 use crate::sys::Loc;
 use crate::upper::{Intent, Staged, Upper, UpperEntry};
 use crate::vfs::whiteout::Redirect;
-use crate::vfs::{Error, Kind, NodeId, Result};
+use crate::vfs::{Attr, Error, Kind, NodeId, Result};
 use nix::errno::Errno;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -61,6 +61,23 @@ impl Engine {
             }
         }
         Ok(shown)
+    }
+
+    /// True if the lower's node itself shows, under any of its names.
+    pub(super) fn shows_somewhere(&self, attr: &Attr) -> Result<bool> {
+        if attr.kind == Kind::Dir {
+            return Ok(matches!(self.locate(attr.ino)?, Some(LowerDir::Plain)));
+        }
+        let names = match attr.nlink {
+            0 | 1 => self.lower.place(attr.ino)?.into_iter().collect(),
+            _ => self.lower.links(attr.ino)?,
+        };
+        for (dir, name) in names {
+            if self.shows_lower(dir, &name)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// True if an entry of a lower directory shows in the merged tree.

@@ -103,7 +103,13 @@ impl Engine {
             return Ok(Child::Node(node));
         }
         self.lower.pin(target)?;
-        self.lower.attr(target).map(Child::Lower)
+        let attr = self.lower.attr(target)?;
+        // of a tree that knows its nodes for ever, the upper may hide this one, or have a copy that
+        // nobody has met yet
+        if self.lower.is_stateless() && self.upper.is_some() && !self.shows_somewhere(&attr)? {
+            return Err(Error::new(Errno::ESTALE));
+        }
+        Ok(Child::Lower(attr))
     }
 
     /// The directory that a directory is in; the root is in itself.
@@ -245,7 +251,7 @@ impl Engine {
     fn redirected(&self, parent: &Node, redirect: &Redirect) -> Result<Option<NodeId>> {
         match redirect {
             Redirect::Sibling(name) => self.lower_dir(parent, name),
-            Redirect::Absolute(_) if self.config.lowers.is_empty() => Ok(None),
+            Redirect::Absolute(_) if !self.layered => Ok(None),
             Redirect::Absolute(path) => resolve_dir(&*self.lower, NodeId::ROOT, path),
         }
     }

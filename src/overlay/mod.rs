@@ -33,10 +33,11 @@ mod remove;
 mod rename;
 mod xattrs;
 
+pub use crate::lower::Lower;
 pub use config::{Config, IdMaps, IdRange, Marks, Ownership, UpperConfig, UserXattr};
 pub use data::Backing;
 
-use crate::lower::{DirsLower, EmptyLower, Lower};
+use crate::lower::{DirsLower, EmptyLower};
 use crate::sys::ancestry::Ancestry;
 use crate::sys::process::fd_budget;
 use crate::sys::{Loc, loc};
@@ -56,9 +57,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Directories of the upper kept open at most.
 const OPEN_DIRS: usize = 1024;
 
+/// Makes the tree of an image, in the process that serves the mount. Its listings are in the order
+/// of the cookies that this key gives; its numbers are below 2^48.
+pub type MakeLower = Box<dyn FnOnce(CookieKey) -> Result<Arc<dyn Lower>>>;
+
 /// The engine.
 pub struct Engine {
     lower: Arc<dyn Lower>,
+    /// There is a lower, with a root.
+    layered: bool,
     upper: Option<Upper>,
     ownership: Ownership,
     space: Arc<InoSpace>,
@@ -97,13 +104,9 @@ impl Engine {
                 "neither a lower nor an upper layer",
             ));
         }
-        rustix::process::umask(rustix::fs::Mode::empty());
         let space = Arc::new(InoSpace::new());
         let key = CookieKey::new();
-        let ownership = match config.ownership {
-            Some(ownership) => ownership,
-            None => config.ownership_of_layers()?,
-        };
+        let ownership = config.ownership()?;
         let lower: Arc<dyn Lower> = if config.lowers.is_empty() {
             Arc::new(EmptyLower)
         } else {
@@ -117,6 +120,33 @@ impl Engine {
         if let Some(upper) = &config.upper {
             refuse_overlap(config, upper)?;
         }
+        let layered = !config.lowers.is_empty();
+        Engine::stack((lower, layered), config, ownership, space, key)
+    }
+
+    /// Puts the upper, if there is one, over a tree that `make` makes, in the place of directories:
+    /// the configuration names none. Otherwise as [`Engine::open`].
+    pub fn over(make: MakeLower, config: &Config) -> Result<Engine> {
+        if !config.lowers.is_empty() {
+            return Err(Error::because(
+                Errno::EINVAL,
+                "both an image and lower directories",
+            ));
+        }
+        let key = CookieKey::new();
+        let lower = make(key.clone())?;
+        let space = Arc::new(InoSpace::above_image());
+        Engine::stack((lower, true), config, config.ownership()?, space, key)
+    }
+
+    fn stack(
+        (lower, layered): (Arc<dyn Lower>, bool),
+        config: &Config,
+        ownership: Ownership,
+        space: Arc<InoSpace>,
+        key: CookieKey,
+    ) -> Result<Engine> {
+        rustix::process::umask(rustix::fs::Mode::empty());
         let upper = match &config.upper {
             None => None,
             Some(upper) => {
@@ -129,6 +159,7 @@ impl Engine {
         };
         let engine = Engine {
             lower,
+            layered,
             upper,
             ownership,
             space,
@@ -158,7 +189,7 @@ impl Engine {
         let marks = upper
             .dir_marks(upper.root().as_fd())
             .context(|| "root of the upper")?;
-        let lower = (!self.config.lowers.is_empty() && !marks.opaque).then_some(NodeId::ROOT);
+        let lower = (self.layered && !marks.opaque).then_some(NodeId::ROOT);
         let root = Node::new(NodeId::ROOT, Kind::Dir, Place::Root, lower);
         root.state.lock().marks = marks;
         self.nodes.insert(root, 1);

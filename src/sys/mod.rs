@@ -14,6 +14,7 @@ pub mod fuse_dev;
 pub mod handle;
 pub mod interrupt;
 pub mod loc;
+pub mod map;
 pub mod ownership;
 pub mod process;
 pub mod sched;

@@ -7,6 +7,8 @@
 //!   case) shows real inode numbers. Those of the n-th get `n` in bits 48 to 59.
 //! * A file with several names gets its layer in those bits, and bit 62: stores that deduplicate
 //!   by hard links share one inode between *layers*, where it must be two files.
+//! * Over an image, the first 2^48 numbers are for its nodes: there the first file system is
+//!   numbered as the second one is elsewhere.
 //! * A number that does not fit (over 48 bits, or over 4,095 file systems) is hashed, with bit 61
 //!   set. 61 bits make a collision of two such files a matter of 2^-61 a pair.
 
@@ -24,12 +26,22 @@ const LINKED: u64 = 1 << 62;
 #[derive(Debug, Default)]
 pub struct InoSpace {
     devices: Mutex<Vec<u64>>,
+    /// The group of the first device.
+    first: usize,
 }
 
 impl InoSpace {
     /// An empty space; [`InoSpace::node`] numbers devices in the order it meets them.
     pub fn new() -> InoSpace {
         InoSpace::default()
+    }
+
+    /// One that leaves all numbers below 2^48 to the nodes of an image.
+    pub fn above_image() -> InoSpace {
+        InoSpace {
+            first: 1,
+            ..InoSpace::default()
+        }
     }
 
     /// The number of inode `ino` on device `dev`.
@@ -44,7 +56,7 @@ impl InoSpace {
                 }
             }
         };
-        compose(0, group as u64, ino)
+        compose(0, (self.first + group) as u64, ino)
     }
 
     /// The number of an inode with several names in layer `layer`.
@@ -87,6 +99,15 @@ mod tests {
         let space = InoSpace::new();
         assert_ne!(space.linked(0, 12), space.linked(1, 12));
         assert_ne!(space.linked(0, 12), space.node(7, 12));
+    }
+
+    #[test]
+    fn an_image_has_the_small_numbers_for_itself() {
+        let space = InoSpace::above_image();
+        for ino in [0, 1, 2, 12, INO_MAX, INO_MAX + 1] {
+            assert!(space.node(7, ino).0 > INO_MAX, "{ino}");
+        }
+        assert_eq!(space.node(7, 12), NodeId((1 << 48) | 12));
     }
 
     #[test]
