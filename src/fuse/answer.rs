@@ -1,7 +1,8 @@
 //! One request, one engine call, one answer.
 
 use super::adapter::{Adapter, has_trusted, hide_trusted};
-use super::wire::{Body, Data, Name, Op, Request};
+use super::opens::Way;
+use super::wire::{Body, Data, Name, NewMode, Op, Request};
 use crate::vfs::{Attr, Caller, Error, NodeId, Result, SetAttr};
 use nix::errno::Errno;
 
@@ -72,7 +73,10 @@ impl Adapter {
             | Op::Listxattr { .. }
             | Op::Removexattr { .. } => self.xattr(file, request, body),
             Op::Open { flags } => self.open(*node, flags, body),
-            Op::Getattr | Op::Setattr(_) | Op::Readlink => self.inode(file, request, body),
+            Op::Getattr | Op::Setattr(_) | Op::Readlink | Op::Statx => {
+                self.inode(file, request, body)
+            }
+            Op::Tmpfile { mode } => self.tmpfile(file, who, mode, body),
             Op::Write { .. }
             | Op::Fallocate { .. }
             | Op::Lseek { .. }
@@ -170,14 +174,25 @@ impl Adapter {
         let attr = self
             .engine
             .create(&request.who, dir, name, mode.mode, mode.umask)?;
+        self.made_and_opened(&attr, body)
+    }
+
+    /// Answered even where the kernel opens files without asking: it cannot make such a file
+    /// otherwise.
+    fn tmpfile(&self, dir: NodeId, who: &Caller, mode: NewMode, body: &mut Body<'_>) -> Result<()> {
+        let attr = self.engine.tmpfile(who, dir, mode.mode, mode.umask)?;
+        self.made_and_opened(&attr, body)
+    }
+
+    fn made_and_opened(&self, attr: &Attr, body: &mut Body<'_>) -> Result<()> {
         let way = if self.passthrough() {
             // of a failed request, the kernel does not know the node
             self.open_way(attr.ino, true)
                 .inspect_err(|_| self.engine.forget(attr.ino, 1))?
         } else {
-            super::opens::Way::Cached
+            Way::Cached
         };
-        self.entry(body, &attr)?;
+        self.entry(body, attr)?;
         self.opened(body, &way)
     }
 
@@ -186,7 +201,7 @@ impl Adapter {
             return Err(Error::new(Errno::ENOSYS));
         }
         if !self.passthrough() {
-            return self.opened(body, &super::opens::Way::Cached);
+            return self.opened(body, &Way::Cached);
         }
         let way = self.open_way(node, writes(flags))?;
         self.opened(body, &way)
@@ -196,6 +211,10 @@ impl Adapter {
     fn inode(&self, file: NodeId, request: &Request<'_>, body: &mut Body<'_>) -> Result<()> {
         let attr = match &request.op {
             Op::Readlink => return body.bytes(&self.engine.readlink(file)?),
+            Op::Statx => {
+                let attr = self.engine.getattr(file)?;
+                return body.statx(&attr, self.engine.btime(file)?, self.ttl());
+            }
             Op::Setattr(set) => {
                 let who = truncater(&request.who, set);
                 self.engine.setattr(&who, file, set)?

@@ -15,7 +15,7 @@ use crate::sys::{Loc, Ownership, loc, xattr};
 use crate::vfs::cookie::CookieKey;
 use crate::vfs::error::Context;
 use crate::vfs::whiteout::{NAME_MAX, is_private_xattr};
-use crate::vfs::{Attr, Error, InoSpace, Kind, NodeId, Result, StatFs};
+use crate::vfs::{Attr, Error, InoSpace, Kind, NodeId, Result, StatFs, Time};
 use lru::LruCache;
 use nix::errno::Errno;
 use parking_lot::Mutex;
@@ -307,6 +307,10 @@ impl Lower for DirsLower {
                 Ok(attr)
             }),
         }
+    }
+
+    fn btime(&self, id: NodeId) -> Result<Option<Time>> {
+        self.with_loc(id, |l| l.btime())
     }
 
     fn lookup(&self, dir: NodeId, name: &[u8]) -> Result<Option<Attr>> {

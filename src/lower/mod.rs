@@ -19,7 +19,7 @@ pub use layer::{DirMarks, dir_marks};
 pub use listing::{Listing, ListingEntry, RawListing};
 pub use source::Source;
 
-use crate::vfs::{Attr, Error, NodeId, Result};
+use crate::vfs::{Attr, Error, NodeId, Result, Time};
 use nix::errno::Errno;
 use std::sync::Arc;
 
@@ -31,6 +31,11 @@ use std::sync::Arc;
 pub trait Lower: Send + Sync {
     /// Attributes of a node.
     fn attr(&self, id: NodeId) -> Result<Attr>;
+
+    /// When a node was made, where that is known.
+    fn btime(&self, _id: NodeId) -> Result<Option<Time>> {
+        Ok(None)
+    }
 
     /// Finds `name` in directory `dir`, and counts a reference to it.
     fn lookup(&self, dir: NodeId, name: &[u8]) -> Result<Option<Attr>>;

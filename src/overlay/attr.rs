@@ -4,7 +4,7 @@ use super::Engine;
 use super::copyup::Need;
 use super::node::{Node, Place};
 use crate::sys::{Loc, loc, xattr};
-use crate::vfs::{Attr, Caller, Error, Kind, NodeId, Result, SetAttr, SetTime};
+use crate::vfs::{Attr, Caller, Error, Kind, NodeId, Result, SetAttr, SetTime, Time};
 use nix::errno::Errno;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -14,6 +14,17 @@ impl Engine {
     pub fn getattr(&self, id: NodeId) -> Result<Attr> {
         let _ns = self.ns.read();
         self.attr_in_ns(id)
+    }
+
+    /// When a file was made, where that is known. A copy was made when it was copied up.
+    pub fn btime(&self, id: NodeId) -> Result<Option<Time>> {
+        let _ns = self.ns.read();
+        let lower = match self.nodes.get(id) {
+            Some(node) if node.on_upper() => return self.with_loc(&node, |l| l.btime()),
+            Some(node) => node.state.lock().lower,
+            None => Some(id),
+        };
+        lower.map_or(Ok(None), |lower| self.lower.btime(lower))
     }
 
     pub(super) fn attr_in_ns(&self, id: NodeId) -> Result<Attr> {

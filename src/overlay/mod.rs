@@ -31,6 +31,7 @@ mod origin;
 mod readdir;
 mod remove;
 mod rename;
+mod tmpfile;
 mod xattrs;
 
 pub use crate::lower::Lower;

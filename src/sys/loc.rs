@@ -106,6 +106,21 @@ impl Loc<'_> {
         Ok(target.into_bytes())
     }
 
+    /// When it was made, where the file system keeps that.
+    pub fn btime(&self) -> Result<Option<Time>> {
+        use rustix::fs::{StatxFlags, statx};
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        let st = match self {
+            Loc::At(dir, name) => statx(dir, *name, flags, StatxFlags::BTIME)?,
+            Loc::Fd(fd) => statx(fd, c"", flags | AtFlags::EMPTY_PATH, StatxFlags::BTIME)?,
+        };
+        let known = st.stx_mask & StatxFlags::BTIME.bits() != 0;
+        Ok(known.then_some(Time {
+            sec: st.stx_btime.tv_sec,
+            nsec: st.stx_btime.tv_nsec,
+        }))
+    }
+
     /// Gives the file another name.
     pub fn link(&self, dir: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
         match self {

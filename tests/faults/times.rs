@@ -146,7 +146,39 @@ fn atime_moves_as_the_mount_says(io: Io) {
     mounted.unmount();
 }
 
+/// When a file was made: of a layer's file, as below; of a copy, when it was copied, once the kernel
+/// has forgotten what it knew before.
+fn time_of_birth(io: Io) {
+    use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
+    let mut bed = stack(io);
+    let birth = |path: &Path| {
+        let st = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BTIME).unwrap();
+        let known = st.stx_mask & StatxFlags::BTIME.bits() != 0;
+        known.then_some((st.stx_btime.tv_sec, st.stx_btime.tv_nsec))
+    };
+    let below = bed.stack.lowers[0].join("d/f");
+    assert!(
+        birth(&below).is_some(),
+        "tests need a file system that keeps it"
+    );
+    for path in ["d/f", "d", "s"] {
+        let below = bed.stack.lowers[0].join(path);
+        assert_eq!(birth(&bed.at(path)), birth(&below), "{path}");
+    }
+    std::fs::write(bed.at("d/f"), "copied up").unwrap();
+    std::fs::write(bed.at("d/new"), "new").unwrap();
+    let above = birth(&bed.stack.upper().join("d/new"));
+    assert_eq!(birth(&bed.at("d/new")), above);
+    bed.remount();
+    for path in ["d/f", "d/new"] {
+        let above = birth(&bed.stack.upper().join(path));
+        assert_eq!(birth(&bed.at(path)), above, "{path}");
+        assert!(above > birth(&below), "{path}");
+    }
+}
+
 in_both_modes!(
+    time_of_birth,
     utimens_with_omit_and_now,
     copy_up_moves_no_time_of_others,
     listing_changes_nothing,

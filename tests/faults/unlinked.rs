@@ -133,23 +133,43 @@ fn reused_inode_number_has_its_own_type(io: Io) {
     }
 }
 
-/// `O_TMPFILE` works, or says cleanly that it does not.
+/// A file without a name inherits from its directory, can be used, and may get a name later.
 fn o_tmpfile(io: Io) {
-    use rustix::fs::{CWD, Mode, OFlags};
-    let bed = stack(io);
+    use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+    let mut bed = stack(io);
+    bed.sh("chgrp 1234 d; chmod 2755 d; umask 027");
     let flags = OFlags::TMPFILE | OFlags::RDWR;
-    match rustix::fs::open(bed.at("d"), flags, Mode::from_raw_mode(0o600)) {
-        Err(e) => assert_eq!(e, rustix::io::Errno::OPNOTSUPP),
-        Ok(fd) => {
-            let mut f = File::from(fd);
-            f.write_all(b"text").unwrap();
-            let by = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&f));
-            let follow = rustix::fs::AtFlags::SYMLINK_FOLLOW;
-            rustix::fs::linkat(CWD, by, CWD, bed.at("d/named"), follow).unwrap();
-            assert_eq!(fs::read(bed.at("d/named")).unwrap(), b"text");
-        }
+    let open = || {
+        let fd = rustix::fs::open(bed.at("d"), flags, Mode::from_raw_mode(0o666)).unwrap();
+        File::from(fd)
+    };
+    let names = bed.names("d");
+    let (mut kept, mut lost) = (open(), open());
+    for f in [&mut kept, &mut lost] {
+        f.write_all(b"text").unwrap();
+        f.sync_all().unwrap();
+        let st = f.metadata().unwrap();
+        assert_eq!((st.nlink(), st.len(), st.gid()), (0, 4, 1234));
     }
-    assert_eq!(posix::lstat(&bed.at("d")).unwrap().st_mode & 0o7777, 0o755);
+    assert_ne!(
+        kept.metadata().unwrap().ino(),
+        lost.metadata().unwrap().ino()
+    );
+    lost.set_len(1).unwrap();
+    drop(lost);
+    assert_eq!(bed.names("d"), names);
+    let by = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&kept));
+    let to = bed.at("d/named");
+    rustix::fs::linkat(CWD, by, CWD, &to, AtFlags::SYMLINK_FOLLOW).unwrap();
+    kept.write_all(b" and more").unwrap();
+    let ino = kept.metadata().unwrap().ino();
+    drop(kept);
+    assert_eq!(fs::metadata(&to).unwrap().ino(), ino);
+    bed.remount();
+    let st = fs::metadata(&to).unwrap();
+    assert_eq!((st.nlink(), st.gid(), st.ino()), (1, 1234, ino));
+    assert_eq!(fs::read(&to).unwrap(), b"text and more");
+    assert_eq!(posix::lstat(&bed.at("d")).unwrap().st_mode & 0o7777, 0o2755);
 }
 
 in_both_modes!(

@@ -64,6 +64,43 @@ read! {
         atimensec: u32, mtimensec: u32, ctimensec: u32,
         mode: u32, nlink: u32, uid: u32, gid: u32, rdev: u32, blksize: u32, flags: u32,
     }
+    struct StatxOut {
+        attr_valid: u64,
+        attr_valid_nsec: u32,
+        flags: u32,
+        spare: [u64; 2],
+        stat: WireStatx,
+    }
+    /// `struct fuse_statx`.
+    struct WireStatx {
+        mask: u32,
+        blksize: u32,
+        attributes: u64,
+        nlink: u32,
+        uid: u32,
+        gid: u32,
+        mode: u16,
+        spare0: u16,
+        ino: u64,
+        size: u64,
+        blocks: u64,
+        attributes_mask: u64,
+        atime: WireTime,
+        btime: WireTime,
+        ctime: WireTime,
+        mtime: WireTime,
+        rdev_major: u32,
+        rdev_minor: u32,
+        dev_major: u32,
+        dev_minor: u32,
+        spare2: [u64; 14],
+    }
+    /// `struct fuse_sx_time`.
+    struct WireTime {
+        tv_sec: i64,
+        tv_nsec: u32,
+        reserved: i32,
+    }
     struct OpenOut { fh: u64, open_flags: u32, backing_id: i32 }
     struct WriteOut { size: u32, padding: u32 }
     struct GetxattrOut { size: u32, padding: u32 }
@@ -118,6 +155,8 @@ pub(super) mod opcode {
     pub const RENAME2: u32 = 45;
     pub const LSEEK: u32 = 46;
     pub const COPY_FILE_RANGE: u32 = 47;
+    pub const TMPFILE: u32 = 51;
+    pub const STATX: u32 = 52;
 }
 
 /// `valid` of a SETATTR: which attributes to set.
@@ -131,6 +170,11 @@ pub(super) mod fattr {
     pub const ATIME_NOW: u32 = 1 << 7;
     pub const MTIME_NOW: u32 = 1 << 8;
 }
+
+/// `mask` of a STATX: what stat(2) shows.
+pub(super) const STATX_BASIC_STATS: u32 = 0x7ff;
+/// And when the file was made.
+pub(super) const STATX_BTIME: u32 = 0x800;
 
 /// `write_flags`: by someone whose write takes set-id bits away.
 pub(super) const WRITE_KILL_SUIDGID: u32 = 1 << 2;

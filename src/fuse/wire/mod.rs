@@ -11,6 +11,6 @@ mod reply;
 mod request;
 
 pub(super) use abi::{InHeader, OutHeader, WRITE};
-pub(super) use op::{Data, Name, Op};
+pub(super) use op::{Data, Name, NewMode, Op};
 pub(super) use reply::{Body, Listing, Shown};
 pub(super) use request::{Args, Request};

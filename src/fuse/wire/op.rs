@@ -99,6 +99,12 @@ pub(in crate::fuse) enum Op<'a> {
         data: Data<'a>,
         kill: bool,
     },
+    /// A file without a name, in the directory that the request names.
+    Tmpfile {
+        mode: NewMode,
+    },
+    /// As `Getattr`, with the time when the file was made.
+    Statx,
     Statfs,
     Release,
     Flush,

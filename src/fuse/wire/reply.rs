@@ -1,7 +1,7 @@
 //! Answers, to bytes.
 
 use super::abi::*;
-use crate::vfs::{Attr, DirEntry, Error, NodeId, Result, StatFs};
+use crate::vfs::{Attr, DirEntry, Error, NodeId, Result, StatFs, Time};
 use nix::errno::Errno;
 use std::time::Duration;
 use zerocopy::{Immutable, IntoBytes};
@@ -80,6 +80,45 @@ impl<'b> Body<'b> {
             attr_valid_nsec: ttl.subsec_nanos(),
             dummy: 0,
             attr: WireAttr::of(attr),
+        })
+    }
+
+    /// Attributes, with when the file was made.
+    pub fn statx(&mut self, attr: &Attr, btime: Option<Time>, ttl: Duration) -> Result<()> {
+        let time = |t: Time| WireTime {
+            tv_sec: t.sec,
+            tv_nsec: t.nsec,
+            reserved: 0,
+        };
+        let has_btime = if btime.is_some() { STATX_BTIME } else { 0 };
+        self.put(&StatxOut {
+            attr_valid: ttl.as_secs(),
+            attr_valid_nsec: ttl.subsec_nanos(),
+            flags: 0,
+            spare: [0; 2],
+            stat: WireStatx {
+                mask: STATX_BASIC_STATS | has_btime,
+                blksize: attr.blksize,
+                attributes: 0,
+                nlink: attr.nlink,
+                uid: attr.uid,
+                gid: attr.gid,
+                mode: (attr.kind.mode() | attr.perm & 0o7777) as u16,
+                spare0: 0,
+                ino: attr.ino.0,
+                size: attr.size,
+                blocks: attr.blocks,
+                attributes_mask: 0,
+                atime: time(attr.atime),
+                btime: time(btime.unwrap_or_default()),
+                ctime: time(attr.ctime),
+                mtime: time(attr.mtime),
+                rdev_major: libc::major(attr.rdev),
+                rdev_minor: libc::minor(attr.rdev),
+                dev_major: 0,
+                dev_minor: 0,
+                spare2: [0; 14],
+            },
         })
     }
 
@@ -283,6 +322,8 @@ mod tests {
         assert_eq!(size_of::<EntryOut>(), 128);
         assert_eq!(size_of::<AttrOut>(), 104);
         assert_eq!(size_of::<StatfsOut>(), 80);
+        assert_eq!(size_of::<WireStatx>(), 256);
+        assert_eq!(size_of::<StatxOut>(), 288);
     }
 
     #[test]

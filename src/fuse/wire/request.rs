@@ -182,6 +182,13 @@ fn operation<'a>(code: u32, mut args: Args<'a>) -> Result<Op<'a>> {
             }
         }
         opcode::STATFS => Op::Statfs,
+        opcode::STATX => Op::Statx,
+        opcode::TMPFILE => {
+            let CreateIn { mode, umask, .. } = args.fixed()?;
+            Op::Tmpfile {
+                mode: NewMode { mode, umask },
+            }
+        }
         opcode::RELEASE => Op::Release,
         opcode::FLUSH => Op::Flush,
         opcode::FSYNC => Op::Fsync {
