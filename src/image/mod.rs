@@ -9,4 +9,5 @@
 
 pub mod digest;
 pub mod entry;
+pub mod layer;
 pub mod tree;
