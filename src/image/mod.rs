@@ -10,6 +10,7 @@
 pub mod changes;
 pub mod digest;
 pub mod entry;
+pub mod layer;
 pub mod merge;
 pub mod table;
 pub mod tree;
