@@ -9,4 +9,7 @@
 
 pub mod digest;
 pub mod entry;
+pub mod index;
+mod listings;
+pub mod lower;
 pub mod tree;
