@@ -11,7 +11,8 @@
 mod common;
 
 use common::drive::{
-    against_plain, kernel_first, marks_against_plain, read_only, then_kernel, then_kernel_userxattr,
+    against_plain, image_against_plain, kernel_first, marks_against_plain, read_only,
+    read_only_image, then_kernel, then_kernel_userxattr,
 };
 use common::layers::{ALL_MARKS, KERNEL_MARKS, USER_MARKS, any_stack};
 use common::random::{Asked, any_ops};
@@ -29,6 +30,28 @@ fn engine_is_a_plain_directory() {
     let config = common::config("proptest-regressions/engine_is_a_plain_directory.txt", 40);
     proptest!(config, |(layers in any_stack(ALL_MARKS), ops in any_ops(ALL, 40), forgetful: bool)| {
         against_plain(&layers, &ops, forgetful).map_err(fail)?;
+    });
+}
+
+#[test]
+fn an_engine_over_an_image_is_a_plain_directory() {
+    let config = common::config(
+        "proptest-regressions/an_engine_over_an_image_is_a_plain_directory.txt",
+        40,
+    );
+    proptest!(config, |(layers in any_stack(ALL_MARKS), ops in any_ops(ALL, 40), forgetful: bool)| {
+        image_against_plain(&layers, &ops, forgetful).map_err(fail)?;
+    });
+}
+
+#[test]
+fn an_image_alone_is_what_its_layers_flatten_to() {
+    let config = common::config(
+        "proptest-regressions/an_image_alone_is_what_its_layers_flatten_to.txt",
+        40,
+    );
+    proptest!(config, |(layers in any_stack(ALL_MARKS), ops in any_ops(ALL, 6))| {
+        read_only_image(&layers, &ops).map_err(fail)?;
     });
 }
 

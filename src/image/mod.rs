@@ -10,7 +10,10 @@
 pub mod changes;
 pub mod digest;
 pub mod entry;
+pub mod index;
 pub mod layer;
+mod listings;
+pub mod lower;
 pub mod merge;
 pub mod table;
 pub mod tree;

@@ -79,6 +79,11 @@ impl Listing {
         }
     }
 
+    /// Memory that it takes, in bytes.
+    pub fn bytes(&self) -> usize {
+        size_of_val(&*self.entries) + self.names.len() + size_of_val(&*self.layers)
+    }
+
     /// All entries, by cookie.
     pub fn entries(&self) -> &[ListingEntry] {
         &self.entries

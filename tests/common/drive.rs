@@ -9,20 +9,54 @@ use super::real::Real;
 use super::stack::Stack;
 use super::subject::Subject;
 use super::tree::{View, diff};
-use vellum::overlay::Marks;
+use super::walk::fingerprint;
+use vellum::overlay::{Engine, Marks};
 
 /// The engine against a plain directory; then both again after a remount, twice.
 pub fn against_plain(layers: &[Vec<Item>], ops: &[Op], forgetful: bool) -> Result<(), String> {
-    let view = View::full();
     let stack = Stack::build(layers);
+    remounted_against_plain(&stack, &|| stack.engine(), ops, forgetful)
+}
+
+/// The same with an image of the layers beneath. An image has no sockets.
+pub fn image_against_plain(
+    layers: &[Vec<Item>],
+    ops: &[Op],
+    forgetful: bool,
+) -> Result<(), String> {
+    let stack = Stack::build(&without_sockets(layers));
+    let image = stack.image();
+    let before = fingerprint(&image.0);
+    remounted_against_plain(&stack, &|| stack.engine_over(&image), ops, forgetful)?;
+    match fingerprint(&image.0) == before {
+        true => Ok(()),
+        false => Err("the image changed".into()),
+    }
+}
+
+fn without_sockets(layers: &[Vec<Item>]) -> Vec<Vec<Item>> {
+    let mut layers = layers.to_vec();
+    for layer in &mut layers {
+        layer.retain(|item| !matches!(item, Item::Socket { .. }));
+    }
+    layers
+}
+
+fn remounted_against_plain(
+    stack: &Stack,
+    open: &dyn Fn() -> Engine,
+    ops: &[Op],
+    forgetful: bool,
+) -> Result<(), String> {
+    let view = View::full();
     let mut plain = Real::new(&stack.plain());
     let mut oracle = Oracle::new(&mut plain, view);
     let (first, second) = ops.split_at(ops.len() / 2);
-    let mut engine = InProcess::new(stack.engine(), forgetful);
+    let mut engine = InProcess::new(open(), forgetful);
     oracle.run(&mut engine, first)?;
     oracle.release(&mut engine);
     drop(engine);
-    let mut engine = InProcess::new(stack.engine(), forgetful);
+    let mut engine = InProcess::new(open(), forgetful);
     oracle.compare(&mut engine, "after a remount")?;
     oracle
         .run(&mut engine, second)
@@ -30,7 +64,7 @@ pub fn against_plain(layers: &[Vec<Item>], ops: &[Op], forgetful: bool) -> Resul
     oracle.release(&mut engine);
     drop(engine);
     oracle.compare(
-        &mut InProcess::new(stack.engine(), forgetful),
+        &mut InProcess::new(open(), forgetful),
         "after the last remount",
     )?;
     stack.lowers_changed().map_or(Ok(()), Err)
@@ -116,10 +150,21 @@ pub fn marks_against_plain(
 
 /// Layers without an upper: what they show is what they flatten to, and nothing can be written.
 pub fn read_only(layers: &[Vec<Item>], ops: &[Op]) -> Result<(), String> {
-    let view = View::full();
     let stack = Stack::build(layers);
+    unchanged(&stack, stack.read_only_engine(), ops)
+}
+
+/// The same for an image of the layers.
+pub fn read_only_image(layers: &[Vec<Item>], ops: &[Op]) -> Result<(), String> {
+    let stack = Stack::build(&without_sockets(layers));
+    let image = stack.image();
+    unchanged(&stack, stack.read_only_engine_over(&image), ops)
+}
+
+fn unchanged(stack: &Stack, engine: Engine, ops: &[Op]) -> Result<(), String> {
+    let view = View::full();
     let mut plain = Real::new(&stack.plain());
-    let mut engine = InProcess::new(stack.read_only_engine(), true);
+    let mut engine = InProcess::new(engine, true);
     let mut oracle = Oracle::new(&mut plain, view);
     oracle.compare(&mut engine, "at the start")?;
     for op in ops {

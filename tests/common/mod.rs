@@ -2,7 +2,7 @@
 //!
 //! A plain directory that got the same operations *is* the right answer for a union mount. So:
 //! [`layers`] makes stacks of layers, [`flatten`] makes the plain directory that such a stack
-//! stands for, [`op`] has operations, [`random`] makes random ones, [`subject`] says what they can be done to, [`real`] and
+//! stands for, [`image`] an image of such a directory, [`op`] has operations, [`random`] makes random ones, [`subject`] says what they can be done to, [`real`] and
 //! [`inproc`] do them to a directory and to an engine, [`tree`] is the text form of a whole tree,
 //! and [`oracle`] brings them together.
 #![allow(
@@ -14,6 +14,7 @@
 
 pub mod drive;
 pub mod flatten;
+pub mod image;
 pub mod inproc;
 mod inproc_tree;
 pub mod kernel;

@@ -1,6 +1,7 @@
 //! A case on disk: lowers, upper, work directory, and the plain directory to compare with.
 
 use super::flatten::{copy_attributes, flatten};
+use super::image::Image;
 use super::layers::{Item, build};
 use super::walk::fingerprint;
 use std::fs;
@@ -74,6 +75,25 @@ impl Stack {
     /// Where a test mounts.
     pub fn mnt(&self) -> PathBuf {
         self.dir.path().join("mnt")
+    }
+
+    /// Makes an image of what the layers show. Before anything is done to the plain directory.
+    pub fn image(&self) -> Image {
+        Image::of(&self.plain(), &self.path().join("image"))
+    }
+
+    /// An engine with the upper over an image.
+    pub fn engine_over(&self, image: &Image) -> Engine {
+        let config = Config {
+            upper: Some(UpperConfig::new(self.upper(), self.work())),
+            ..Config::default()
+        };
+        Engine::over(image.make(), &config).unwrap()
+    }
+
+    /// One without the upper.
+    pub fn read_only_engine_over(&self, image: &Image) -> Engine {
+        Engine::over(image.make(), &Config::default()).unwrap()
     }
 
     /// An engine over it.

@@ -1,0 +1,177 @@
+//! An image made of a plain directory: its index, and a directory with the packs and objects.
+
+use super::posix::{lstat, xattrs};
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use vellum::image::digest::Digest;
+use vellum::image::entry::Meta;
+use vellum::image::index;
+use vellum::image::lower::{Contents, ImageLower};
+use vellum::image::tree::{Content, Kind, Node, Tree};
+use vellum::overlay::MakeLower;
+use vellum::vfs::Result;
+
+/// Files of this size and larger are objects.
+pub const LARGE: usize = 5000;
+
+/// What the packs have between files: nobody is ever to see it.
+const BETWEEN: &[u8] = b"[BETWEEN]";
+
+/// Packs and objects in a directory.
+pub struct Dir(pub PathBuf);
+
+impl Contents for Dir {
+    fn pack(&self, layer: &Digest) -> Result<File> {
+        Ok(File::open(self.0.join(format!("{}.pack", layer.short())))?)
+    }
+    fn object(&self, digest: &Digest) -> Result<File> {
+        Ok(File::open(self.0.join(digest.hex()))?)
+    }
+}
+
+/// An image on disk.
+pub struct Image(pub PathBuf);
+
+impl Image {
+    /// Makes the image of what is in `plain`, in the directory `out`, which it makes. Sockets,
+    /// which no image has, are left out.
+    pub fn of(plain: &Path, out: &Path) -> Image {
+        fs::create_dir(out).unwrap();
+        let mut maker = Maker {
+            tree: Tree {
+                layers: vec![Digest::of(b"even"), Digest::of(b"odd")],
+                nodes: Vec::new(),
+            },
+            packs: [BETWEEN.to_vec(), BETWEEN.to_vec()],
+            links: HashMap::new(),
+            out,
+        };
+        maker.add(plain, None);
+        for (layer, pack) in maker.tree.layers.iter().zip(&maker.packs) {
+            let path = out.join(format!("{}.pack", layer.short()));
+            fs::write(path, pack).unwrap();
+        }
+        let image = Image(out.to_owned());
+        let mut file = File::create(image.index()).unwrap();
+        index::write(&maker.tree, &mut file).unwrap();
+        file.flush().unwrap();
+        image
+    }
+
+    /// Where the index is.
+    pub fn index(&self) -> PathBuf {
+        self.0.join("index")
+    }
+
+    /// Where a pack is: that of layer 0, or 1.
+    pub fn pack(&self, layer: usize) -> PathBuf {
+        let digest = [Digest::of(b"even"), Digest::of(b"odd")][layer];
+        self.0.join(format!("{}.pack", digest.short()))
+    }
+
+    /// For an engine.
+    pub fn make(&self) -> MakeLower {
+        let dir = self.0.clone();
+        Box::new(move |key| {
+            let contents = Box::new(Dir(dir.clone()));
+            let lower = ImageLower::open(&dir.join("index"), contents, key)?;
+            Ok(Arc::new(lower))
+        })
+    }
+}
+
+struct Maker<'a> {
+    tree: Tree,
+    packs: [Vec<u8>; 2],
+    links: HashMap<u64, u32>,
+    out: &'a Path,
+}
+
+impl Maker<'_> {
+    fn add(&mut self, path: &Path, name: Option<(u32, Box<[u8]>)>) -> Option<u32> {
+        let st = lstat(path).unwrap();
+        if let Some(number) = self.links.get(&st.st_ino) {
+            self.tree.nodes[*number as usize].names.extend(name);
+            return Some(*number);
+        }
+        let kind = match st.st_mode & libc::S_IFMT {
+            libc::S_IFDIR => Kind::Dir(BTreeMap::new()),
+            libc::S_IFREG => self.file(fs::read(path).unwrap()),
+            libc::S_IFLNK => {
+                let target = fs::read_link(path).unwrap();
+                Kind::Symlink(target.into_os_string().into_vec().into())
+            }
+            libc::S_IFCHR => Kind::CharDev(st.st_rdev),
+            libc::S_IFBLK => Kind::BlockDev(st.st_rdev),
+            libc::S_IFIFO => Kind::Fifo,
+            _ => return None,
+        };
+        let attributes = xattrs(path).unwrap().into_iter();
+        let meta = Meta {
+            perm: st.st_mode & 0o7777,
+            uid: st.st_uid,
+            gid: st.st_gid,
+            mtime: st.st_mtime as i64,
+            mtime_nsec: st.st_mtime_nsec as u32,
+            xattrs: attributes.map(|(n, v)| (n.into(), v.into())).collect(),
+        };
+        let number = self.tree.nodes.len() as u32;
+        let is_dir = matches!(kind, Kind::Dir(_));
+        self.tree.nodes.push(Node {
+            kind,
+            meta,
+            names: name.into_iter().collect(),
+        });
+        if is_dir {
+            self.entries(path, number);
+        } else if st.st_nlink > 1 {
+            self.links.insert(st.st_ino, number);
+        }
+        Some(number)
+    }
+
+    fn entries(&mut self, path: &Path, number: u32) {
+        let mut names: Vec<_> = fs::read_dir(path)
+            .unwrap()
+            .map(|e| e.unwrap().file_name())
+            .collect();
+        names.sort();
+        for name in names {
+            let bytes: Box<[u8]> = name.as_bytes().into();
+            let Some(child) = self.add(&path.join(&name), Some((number, bytes.clone()))) else {
+                continue;
+            };
+            let Kind::Dir(entries) = &mut self.tree.nodes[number as usize].kind else {
+                unreachable!("it is a directory");
+            };
+            entries.insert(bytes, child);
+        }
+    }
+
+    /// Puts a file's data where it belongs.
+    fn file(&mut self, data: Vec<u8>) -> Kind {
+        let size = data.len() as u64;
+        let content = if data.is_empty() {
+            Content::Empty
+        } else if data.len() >= LARGE {
+            let digest = Digest::of(&data);
+            fs::write(self.out.join(digest.hex()), data).unwrap();
+            Content::Object(digest)
+        } else {
+            let layer = self.tree.nodes.len() % 2;
+            let pack = &mut self.packs[layer];
+            let offset = pack.len() as u64;
+            pack.extend_from_slice(&data);
+            pack.extend_from_slice(BETWEEN);
+            Content::Packed {
+                layer: layer as u32,
+                offset,
+            }
+        };
+        Kind::File { size, content }
+    }
+}
