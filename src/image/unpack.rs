@@ -5,18 +5,21 @@
 //! digest, so that layers which have the same one share it; runs of zeros in it are holes. What
 //! the tar says of each path, and where its data went, is written to the [`table`](super::table).
 //!
-//! All is written to a staging directory, and synced; only then do objects get their names. The
-//! directory itself is published by who asked for it, once the whole tar had the right digest.
+//! All is written to a staging directory, objects too. It is synced and published by who asked for
+//! it, once the whole tar had the right digest.
 
 use super::digest::{Digest, Digesting};
 use super::entry::{Entry, Item};
+use super::layer::{LayerReader, Limits};
+use super::merge::show;
 use super::table::{Row, TableWriter};
 use super::tree::Content;
 use crate::vfs::error::Context;
 use crate::vfs::{Error, Result};
 use nix::errno::Errno;
+use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 /// A file of this size or larger is an object. Smaller ones would each cost a block, an inode and
@@ -32,42 +35,42 @@ pub const TABLE: &str = "table";
 /// Runs of zeros are left out block by block, as file systems keep them.
 const BLOCK: usize = 4096;
 
-/// Takes objects.
-pub trait Objects {
-    /// Gives the file at `path`, which is complete, synced, and has this digest, its name among the
-    /// objects; or removes it if there is one of that name.
-    fn publish_object(&self, digest: Digest, path: &Path) -> Result<()>;
-}
+/// Objects that come of the layer, in a layer's directory while it is staged, by their digits.
+pub const OBJECTS: &str = "objects";
 
 /// What the unpacked layer takes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unpacked {
     /// Entries of the tar.
     pub entries: u64,
     /// Bytes of the data of all files.
     pub data: u64,
+    /// The objects that it refers to.
+    pub objects: BTreeSet<Digest>,
 }
 
 /// A layer being unpacked.
-#[derive(Debug)]
-pub struct Unpacker {
-    stage: PathBuf,
+pub struct Unpacker<'k> {
+    objects: PathBuf,
+    /// Whether there is such an object already.
+    known: &'k dyn Fn(Digest) -> bool,
     pack: BufWriter<File>,
     packed: u64,
     table: TableWriter<BufWriter<File>>,
-    objects: Vec<(Digest, File, PathBuf)>,
     done: Unpacked,
 }
 
-impl Unpacker {
+impl Unpacker<'_> {
     /// Into the empty directory `stage`.
-    pub fn new(stage: &Path) -> Result<Unpacker> {
+    pub fn new<'k>(stage: &Path, known: &'k dyn Fn(Digest) -> bool) -> Result<Unpacker<'k>> {
+        let objects = stage.join(OBJECTS);
+        std::fs::create_dir(&objects).context(|| objects.display().to_string())?;
         Ok(Unpacker {
-            stage: stage.to_owned(),
+            objects,
+            known,
             pack: BufWriter::with_capacity(1 << 20, create(&stage.join(PACK))?),
             packed: 0,
             table: TableWriter::new(BufWriter::new(create(&stage.join(TABLE))?))?,
-            objects: Vec::new(),
             done: Unpacked::default(),
         })
     }
@@ -98,30 +101,46 @@ impl Unpacker {
     }
 
     fn object(&mut self, data: &mut dyn Read, size: u64) -> Result<Content> {
-        let path = self.stage.join(format!("object{}", self.objects.len()));
+        let path = self.objects.join("new");
         let file = create(&path)?;
         let mut to = Digesting::new(Holes::new(&file));
         copy(data, &mut to, size)?;
         let (holes, digest) = to.finish();
         holes.finish(size)?;
-        self.objects.push((digest, file, path));
+        if (self.known)(digest) {
+            std::fs::remove_file(&path)?;
+        } else {
+            std::fs::rename(&path, self.objects.join(digest.hex()))?;
+        }
+        self.done.objects.insert(digest);
         Ok(Content::Object(digest))
     }
 
-    /// Ends the layer: all is on the disk when this returns, and the objects have their names.
-    pub fn finish(self, objects: &dyn Objects) -> Result<Unpacked> {
-        let pack = self.pack.into_inner().map_err(|e| e.into_error())?;
+    /// Ends the layer.
+    pub fn finish(self) -> Result<Unpacked> {
+        self.pack.into_inner().map_err(|e| e.into_error())?;
         let table = self.table.finish()?;
-        let table = table.into_inner().map_err(|e| e.into_error())?;
-        pack.sync_all().context(|| PACK)?;
-        table.sync_all().context(|| TABLE)?;
-        for (digest, file, path) in self.objects {
-            file.sync_all().context(|| format!("object {digest}"))?;
-            drop(file);
-            objects.publish_object(digest, &path)?;
-        }
+        table.into_inner().map_err(|e| e.into_error())?;
         Ok(self.done)
     }
+}
+
+/// Unpacks all of a layer's tar into the empty directory `stage`; but for objects that are `known`.
+pub fn unpack(
+    tar: impl Read,
+    limits: Limits,
+    stage: &Path,
+    known: &dyn Fn(Digest) -> bool,
+) -> Result<Unpacked> {
+    let mut reader = LayerReader::new(BufReader::with_capacity(1 << 18, tar), limits);
+    let mut unpacker = Unpacker::new(stage, known)?;
+    while let Some(entry) = reader.next_entry()? {
+        let said = show(&entry.path);
+        unpacker
+            .add(entry, &mut reader)
+            .context(|| format!("entry {said}"))?;
+    }
+    unpacker.finish()
 }
 
 fn create(path: &Path) -> Result<File> {
@@ -199,16 +218,7 @@ mod tests {
     use super::super::table::Table;
     use super::*;
     use std::fs;
-    use std::io::BufReader;
     use std::os::unix::fs::MetadataExt;
-
-    struct Kept(tempfile::TempDir);
-
-    impl Objects for Kept {
-        fn publish_object(&self, digest: Digest, path: &Path) -> Result<()> {
-            Ok(fs::rename(path, self.0.path().join(digest.hex()))?)
-        }
-    }
 
     fn file(name: &str, size: usize) -> Entry {
         Entry {
@@ -217,15 +227,17 @@ mod tests {
         }
     }
 
-    /// Unpacks files of these contents; where each went, the stage, the objects.
-    fn unpack(files: &[&[u8]]) -> (Vec<Content>, tempfile::TempDir, Kept) {
+    /// Unpacks files of these contents; where each went, and the stage.
+    fn unpack(
+        files: &[&[u8]],
+        known: &dyn Fn(Digest) -> bool,
+    ) -> (Vec<Content>, tempfile::TempDir) {
         let stage = tempfile::tempdir().unwrap();
-        let objects = Kept(tempfile::tempdir().unwrap());
-        let mut unpacker = Unpacker::new(stage.path()).unwrap();
+        let mut unpacker = Unpacker::new(stage.path(), known).unwrap();
         for data in files {
             unpacker.add(file("f", data.len()), &mut &data[..]).unwrap();
         }
-        let done = unpacker.finish(&objects).unwrap();
+        let done = unpacker.finish().unwrap();
         assert_eq!(done.entries, files.len() as u64);
         let table = File::open(stage.path().join(TABLE)).unwrap();
         let mut contents = Vec::new();
@@ -236,13 +248,12 @@ mod tests {
                 Ok(())
             })
             .unwrap();
-        (contents, stage, objects)
+        (contents, stage)
     }
 
     #[test]
     fn small_files_lie_end_to_end_and_large_ones_are_objects() {
         let large = vec![7; LARGE as usize];
-        let (contents, stage, objects) = unpack(&[b"one", b"", &large, b"three"]);
         let digest = Digest::of(&large);
         let packed = |offset| Content::Packed { layer: 0, offset };
         let want = [
@@ -251,13 +262,16 @@ mod tests {
             Content::Object(digest),
             packed(3),
         ];
-        assert_eq!(contents, want);
-        assert_eq!(fs::read(stage.path().join(PACK)).unwrap(), b"onethree");
-        assert_eq!(
-            fs::read(objects.0.path().join(digest.hex())).unwrap(),
-            large
-        );
-        assert_eq!(fs::read_dir(stage.path()).unwrap().count(), 2);
+        let files: [&[u8]; 4] = [b"one", b"", &large, b"three"];
+        for known in [false, true] {
+            let (contents, stage) = unpack(&files, &|_| known);
+            assert_eq!(contents, want);
+            assert_eq!(fs::read(stage.path().join(PACK)).unwrap(), b"onethree");
+            let object = stage.path().join(OBJECTS).join(digest.hex());
+            assert_eq!(fs::read(object).ok(), (!known).then_some(large.clone()));
+            let objects = fs::read_dir(stage.path().join(OBJECTS)).unwrap();
+            assert_eq!(objects.count(), usize::from(!known));
+        }
     }
 
     #[test]
@@ -266,8 +280,8 @@ mod tests {
         data[500_000] = 1; // within a block
         data.extend_from_slice(b"tail");
         data.extend_from_slice(&[0; 100]);
-        let (_, _stage, objects) = unpack(&[&data]);
-        let path = objects.0.path().join(Digest::of(&data).hex());
+        let (_, stage) = unpack(&[&data], &|_| false);
+        let path = stage.path().join(OBJECTS).join(Digest::of(&data).hex());
         assert_eq!(fs::read(&path).unwrap(), data);
         let blocks = fs::metadata(&path).unwrap().blocks();
         assert!(blocks * 512 <= 4 * BLOCK as u64, "{blocks} blocks");
@@ -294,7 +308,7 @@ mod tests {
     #[test]
     fn less_data_than_it_says_is_an_error() {
         let stage = tempfile::tempdir().unwrap();
-        let mut unpacker = Unpacker::new(stage.path()).unwrap();
+        let mut unpacker = Unpacker::new(stage.path(), &|_| false).unwrap();
         let said = unpacker.add(file("f", 10), &mut &b"short"[..]);
         assert!(
             said.unwrap_err()
