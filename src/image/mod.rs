@@ -9,4 +9,6 @@
 
 pub mod digest;
 pub mod entry;
+pub mod oci;
+pub mod reference;
 pub mod tree;
