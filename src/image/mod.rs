@@ -11,4 +11,5 @@ pub mod digest;
 pub mod entry;
 pub mod oci;
 pub mod reference;
+pub mod store;
 pub mod tree;
