@@ -9,7 +9,10 @@
 
 pub mod digest;
 pub mod entry;
+pub mod history;
+pub mod load;
 pub mod oci;
 pub mod reference;
+pub mod save;
 pub mod store;
 pub mod tree;

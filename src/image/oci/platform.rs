@@ -51,6 +51,11 @@ impl PlatformSpec {
         )
     }
 
+    /// True if a machine of this platform runs what was built for `other`.
+    pub fn runs(&self, other: &PlatformSpec) -> bool {
+        self.suits(other).is_some()
+    }
+
     /// How well what was built for `other` suits: more is better; nothing if it does not run.
     fn suits(&self, other: &PlatformSpec) -> Option<u32> {
         if self.os != other.os || self.arch != other.arch {

@@ -109,7 +109,11 @@ impl Store {
             }
             return Ok(());
         }
-        let image = self.image(descriptor)?;
+        let image = match self.image(descriptor) {
+            // other tools may keep what is no image of ours, as attestations are
+            Err(e) if e.is(Errno::EOPNOTSUPP) => return self.mark_other(descriptor, reach),
+            image => image?,
+        };
         reach.blobs.insert(image.id);
         for layer in image.parts.layers() {
             reach.blobs.insert(digest_of(layer)?);
@@ -118,6 +122,19 @@ impl Store {
         for diff_id in image.diff_ids {
             if reach.layers.insert(diff_id) && self.has_layer(diff_id) {
                 reach.objects.extend(self.layer_info(diff_id)?.objects);
+            }
+        }
+        Ok(())
+    }
+
+    /// A manifest of something else: its blobs are reached, and nothing is made of them.
+    fn mark_other(&self, descriptor: &Descriptor, reach: &mut Reach) -> Result<()> {
+        let parts: serde_json::Value = serde_json::from_slice(&self.document(descriptor)?)
+            .map_err(|e| Error::because(Errno::EBADMSG, e))?;
+        let layers = parts["layers"].as_array().into_iter().flatten();
+        for part in layers.chain([&parts["config"]]) {
+            if let Some(Ok(digest)) = part["digest"].as_str().map(str::parse) {
+                reach.blobs.insert(digest);
             }
         }
         Ok(())
