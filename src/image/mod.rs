@@ -10,11 +10,18 @@
 pub mod changes;
 pub mod digest;
 pub mod entry;
+pub mod history;
 pub mod index;
 pub mod layer;
 mod listings;
+pub mod load;
 pub mod lower;
 pub mod merge;
+pub mod oci;
+pub mod prepare;
+pub mod reference;
+pub mod save;
+pub mod store;
 pub mod table;
 pub mod tree;
 pub mod unpack;

@@ -1,0 +1,64 @@
+//! The option `--root`, which all commands on images have, and how they tell of a failure.
+
+use crate::image::store::{Exclusive, Store};
+use crate::vfs::{Error, Result};
+use clap::{Args, ValueHint};
+use nix::errno::Errno;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Where the images are.
+#[derive(Args, Clone, Debug)]
+pub struct StoreArgs {
+    /// Image store [default: /var/lib/vellum for root, else ~/.local/share/vellum]
+    #[arg(long, env = "VELLUM_ROOT", hide_env_values = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    root: Option<PathBuf>,
+}
+
+impl StoreArgs {
+    fn path(&self) -> Result<PathBuf> {
+        match &self.root {
+            Some(root) => Ok(root.clone()),
+            None => Store::default_root(),
+        }
+    }
+
+    /// Opens the store, which is made if it is missing.
+    pub fn create(&self) -> Result<Store> {
+        Store::create(&self.path()?)
+    }
+
+    /// Opens a store that is there.
+    pub fn open(&self) -> Result<Store> {
+        let said = |e: Error| match e.is(Errno::ENOENT) {
+            true => Error::because(
+                Errno::ENOENT,
+                format!("{}; 'vellum load' makes one", e.reason()),
+            ),
+            false => e,
+        };
+        Store::open(&self.path()?).map_err(said)
+    }
+
+    /// Opens a store that is there, alone; nothing if somebody uses it and `wait` is false.
+    pub fn exclusive(&self, wait: bool) -> Result<Option<Exclusive>> {
+        let path = self.path()?;
+        match wait {
+            true => Exclusive::open(&path).map(Some),
+            false => Exclusive::try_open(&path),
+        }
+    }
+}
+
+/// Exit code of a command, and its failure told: `vellum: images: REASON: ERROR (ERRNO)`.
+pub fn finish(command: &str, done: Result<ExitCode>) -> ExitCode {
+    done.unwrap_or_else(|e| {
+        complain(command, &e);
+        ExitCode::FAILURE
+    })
+}
+
+/// Tells of a failure that does not end the command.
+pub fn complain(command: &str, e: &Error) {
+    eprintln!("vellum: {command}: {e} ({:?})", e.errno());
+}

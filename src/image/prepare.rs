@@ -1,0 +1,103 @@
+//! Preparing: what a mount needs of an image, made of its layers.
+//!
+//! A layer is prepared once, whichever images have it, when its tar goes by; an image once, when
+//! all its layers are there: their tables are merged, and the tree becomes an index.
+
+use super::digest::Digest;
+use super::index;
+use super::layer;
+use super::load::Unpack;
+use super::lower::ImageLower;
+use super::merge::Merge;
+use super::oci::chain_id;
+use super::store::{Image, Store, StoreContents};
+use super::table::Table;
+use super::unpack::{TABLE, unpack};
+use crate::lower::{EmptyLower, Lower};
+use crate::vfs::cookie::CookieKey;
+use crate::vfs::error::Context;
+use crate::vfs::{Error, Result};
+use nix::errno::Errno;
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Prepares layers and images.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Prepare;
+
+impl Unpack for Prepare {
+    fn unpack(
+        &self,
+        store: &Store,
+        layer_tar: &mut dyn Read,
+        _: Digest,
+        stage: &Path,
+    ) -> Result<Vec<Digest>> {
+        let known = |object| store.has_object(object);
+        let unpacked = unpack(layer_tar, layer::Limits::default(), stage, &known)?;
+        Ok(unpacked.objects.into_iter().collect())
+    }
+
+    fn finish(&self, store: &Store, diff_ids: &[Digest]) -> Result<()> {
+        let Some(chain) = chain_id(diff_ids) else {
+            return Ok(()); // an image without layers needs no index
+        };
+        if store.has_index(chain) {
+            return Ok(());
+        }
+        let mut temp = store.temp()?;
+        let mut out = BufWriter::with_capacity(1 << 20, temp.file());
+        index::write(&tree(store, diff_ids)?, &mut out)?;
+        out.flush()?;
+        drop(out);
+        store.publish_index(chain, temp)
+    }
+}
+
+/// The tree of an image with these layers, lowest first.
+fn tree(store: &Store, diff_ids: &[Digest]) -> Result<super::tree::Tree> {
+    let mut merge = Merge::new();
+    for diff_id in diff_ids {
+        let path = store.layer_path(*diff_id).join(TABLE);
+        let said = || format!("layer {diff_id}");
+        let file = File::open(&path).context(said)?;
+        let mut table = Table::open(BufReader::with_capacity(1 << 18, file)).context(said)?;
+        merge.add(*diff_id, &mut table)?;
+    }
+    Ok(merge.finish())
+}
+
+/// Makes the index of an image where it is missing.
+pub fn complete(store: &Store, image: &Image) -> Result<()> {
+    if let Some(missing) = image.diff_ids.iter().find(|id| !store.has_layer(**id)) {
+        let why = format!("layer {missing} of the image is not unpacked; load the image again");
+        return Err(Error::because(Errno::ENOENT, why));
+    }
+    Prepare.finish(store, &image.diff_ids)
+}
+
+/// What a mount of an image is made of, in the process that will serve it.
+#[derive(Clone, Debug)]
+pub struct Recipe {
+    /// Where the store is.
+    pub root: PathBuf,
+    /// The digest of the image's manifest.
+    pub image: Digest,
+}
+
+impl Recipe {
+    /// Opens the tree of the image, which stays in the store for as long as that is open.
+    pub fn open(&self, key: CookieKey) -> Result<Arc<dyn Lower>> {
+        let store = Store::open(&self.root)?;
+        let image = store.resolve(&self.image.to_string())?;
+        complete(&store, &image)?;
+        let Some(chain) = image.chain_id() else {
+            return Ok(Arc::new(EmptyLower));
+        };
+        let contents = StoreContents::new(&store, store.pin(&image)?);
+        let index = store.index_path(chain);
+        Ok(Arc::new(ImageLower::open(&index, Box::new(contents), key)?))
+    }
+}

@@ -1,0 +1,168 @@
+//! What is made of the blobs: unpacked layers, objects and indexes.
+//!
+//! An unpacked layer is a folder named by its diff ID. What is in it is for the unpacker to say,
+//! except `layer.json`, which says what the store needs: the objects that the layer refers to. An
+//! *object* is the content of one large file, named by its digest, and shared. An *index* is the
+//! merged tree of a stack of layers, named by its chain ID.
+
+use super::blobs::digests_in;
+use super::publish::{sync_parent, sync_tree};
+use super::{CHAINS, LAYERS, OBJECTS, Staging, Store, Temp};
+use crate::image::digest::Digest;
+use crate::vfs::error::Context;
+use crate::vfs::{Error, Result};
+use nix::errno::Errno;
+use serde::{Deserialize, Serialize};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+const INFO: &str = "layer.json";
+/// Folder of a staged layer with objects that come with it.
+const NEW_OBJECTS: &str = "objects";
+
+/// What the store knows of an unpacked layer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerInfo {
+    /// Size of its tar, uncompressed.
+    pub size: u64,
+    /// The objects that it refers to, each once, in order.
+    pub objects: Vec<Digest>,
+}
+
+impl Store {
+    /// The folder of an unpacked layer, whether it is there or not.
+    pub fn layer_path(&self, diff_id: Digest) -> PathBuf {
+        self.path(LAYERS).join(diff_id.hex())
+    }
+
+    /// The file of an object, whether it is there or not.
+    pub fn object_path(&self, object: Digest) -> PathBuf {
+        super::contents::object_place(&self.root, object)
+    }
+
+    /// The index of a stack, whether it is there or not.
+    pub fn index_path(&self, chain_id: Digest) -> PathBuf {
+        self.path(CHAINS).join(chain_id.hex())
+    }
+
+    /// True if the layer is unpacked.
+    pub fn has_layer(&self, diff_id: Digest) -> bool {
+        self.layer_path(diff_id).exists()
+    }
+
+    /// True if the object is there.
+    pub fn has_object(&self, object: Digest) -> bool {
+        self.object_path(object).exists()
+    }
+
+    /// True if the index is there.
+    pub fn has_index(&self, chain_id: Digest) -> bool {
+        self.index_path(chain_id).exists()
+    }
+
+    /// What the store knows of an unpacked layer.
+    pub fn layer_info(&self, diff_id: Digest) -> Result<LayerInfo> {
+        let what = || format!("unpacked layer {diff_id}");
+        let text = fs::read(self.layer_path(diff_id).join(INFO)).context(what)?;
+        serde_json::from_slice(&text)
+            .map_err(|e| Error::because(Errno::EBADMSG, format!("{}: {INFO}: {e}", what())))
+    }
+
+    /// Makes an unpacked layer visible, and before it the objects that lie in its folder
+    /// `objects`, each named by its 64 digits. All that `info` names are there then.
+    pub fn publish_layer(&self, diff_id: Digest, stage: Staging, info: &LayerInfo) -> Result<()> {
+        let what = || format!("unpacked layer {diff_id}");
+        if self.has_layer(diff_id) {
+            return Ok(());
+        }
+        let mut info = info.clone();
+        info.objects.sort_unstable();
+        info.objects.dedup();
+        self.publish_objects(stage.path()).context(what)?;
+        if let Some(missing) = info.objects.iter().find(|o| !self.has_object(**o)) {
+            return Err(Error::because(
+                Errno::ENOENT,
+                format!("{}: its object {missing} is missing", what()),
+            ));
+        }
+        let text = serde_json::to_vec(&info)
+            .map_err(|e| Error::because(Errno::EINVAL, format!("{}: {e}", what())))?;
+        fs::write(stage.path().join(INFO), text).context(what)?;
+        sync_tree(stage.path())?;
+        stage.publish(&self.layer_path(diff_id))
+    }
+
+    fn publish_objects(&self, stage: &Path) -> Result<()> {
+        let dir = stage.join(NEW_OBJECTS);
+        if !dir.exists() {
+            return Ok(());
+        }
+        for object in digests_in(&dir)? {
+            self.place_object(object, &dir.join(object.hex()))?;
+        }
+        // those that were there already
+        fs::remove_dir_all(&dir).context(|| dir.display().to_string())
+    }
+
+    fn place_object(&self, object: Digest, from: &Path) -> Result<()> {
+        if self.has_object(object) {
+            return Ok(());
+        }
+        let place = self.object_place(object)?;
+        File::open(from)
+            .and_then(|f| f.sync_all())
+            .and_then(|()| fs::rename(from, &place))
+            .context(|| format!("object {object}"))?;
+        sync_parent(&place)
+    }
+
+    /// The place of an object, in a folder that is there.
+    fn object_place(&self, object: Digest) -> Result<PathBuf> {
+        let place = self.object_path(object);
+        if let Some(folder) = place.parent()
+            && !folder.exists()
+        {
+            fs::create_dir_all(folder)
+                .map_err(Error::from)
+                .and_then(|()| sync_parent(folder))
+                .context(|| folder.display().to_string())?;
+        }
+        Ok(place)
+    }
+
+    /// Makes an object visible. Whoever wrote it has digested what was written.
+    pub fn publish_object(&self, object: Digest, file: Temp) -> Result<()> {
+        if self.has_object(object) {
+            return Ok(());
+        }
+        file.publish(&self.object_place(object)?)
+    }
+
+    /// Makes the index of a stack visible; an older one is replaced.
+    pub fn publish_index(&self, chain_id: Digest, file: Temp) -> Result<()> {
+        file.publish(&self.index_path(chain_id))
+    }
+
+    /// The diff IDs of all layers that are unpacked.
+    pub fn layers(&self) -> Result<Vec<Digest>> {
+        digests_in(&self.path(LAYERS))
+    }
+
+    /// The chain IDs of all indexes.
+    pub fn indexes(&self) -> Result<Vec<Digest>> {
+        digests_in(&self.path(CHAINS))
+    }
+
+    /// All objects.
+    pub fn objects(&self) -> Result<Vec<Digest>> {
+        let top = self.path(OBJECTS);
+        let mut all = Vec::new();
+        for folder in fs::read_dir(&top).context(|| top.display().to_string())? {
+            let folder = folder?.path();
+            if folder.is_dir() {
+                all.extend(digests_in(&folder)?);
+            }
+        }
+        Ok(all)
+    }
+}

@@ -1,0 +1,69 @@
+//! Pins: images that stay because a process uses them.
+//!
+//! A pin is a file that names the manifest and that the process has locked. When the process ends,
+//! however it does, the lock ends, and the file means nothing any more; a collection removes it.
+
+use super::lock::Lock;
+use super::{Image, PINS, Store};
+use crate::image::oci::{Descriptor, render};
+use crate::vfs::error::{Context, absent_ok};
+use crate::vfs::{Error, Result};
+use nix::errno::Errno;
+use std::fs;
+use std::path::PathBuf;
+
+/// Keeps an image in the store while it lives, also after the [`Store`] was closed.
+#[derive(Debug)]
+pub struct Pin {
+    path: PathBuf,
+    _lock: Lock,
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        // one that stays is not locked, and so means nothing
+        fs::remove_file(&self.path).ok();
+    }
+}
+
+impl Store {
+    /// Keeps what the image needs, its layers, objects and index, for as long as the pin lives.
+    pub fn pin(&self, image: &Image) -> Result<Pin> {
+        let mut file = self.temp()?;
+        fs::write(file.path(), render(&image.manifest)?).context(|| "pin")?;
+        // nobody removes pins meanwhile: this store is open
+        let path = self
+            .path(PINS)
+            .join(file.path().file_name().unwrap_or_default());
+        file.file().sync_all().context(|| "pin")?;
+        fs::rename(file.path(), &path).context(|| path.display().to_string())?;
+        Ok(Pin {
+            _lock: Lock::exclusive(&path)?,
+            path,
+        })
+    }
+
+    /// What pins keep; with the pins that mean nothing.
+    pub(super) fn pinned(&self) -> Result<(Vec<Descriptor>, Vec<PathBuf>)> {
+        let dir = self.path(PINS);
+        let (mut live, mut dead) = (Vec::new(), Vec::new());
+        for entry in fs::read_dir(&dir).context(|| dir.display().to_string())? {
+            let path = entry?.path();
+            // one that is gone was let go just now
+            match absent_ok(Lock::try_exclusive(&path))? {
+                Some(None) => {}
+                Some(Some(_)) | None => {
+                    dead.push(path);
+                    continue;
+                }
+            }
+            let Some(text) = absent_ok(fs::read(&path).map_err(Error::from))? else {
+                continue;
+            };
+            live.push(serde_json::from_slice(&text).map_err(|e| {
+                Error::because(Errno::EBADMSG, format!("pin {}: {e}", path.display()))
+            })?);
+        }
+        Ok((live, dead))
+    }
+}
