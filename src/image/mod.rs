@@ -8,6 +8,8 @@
 //! Nothing here makes a path from what a tar says: a hostile one has nothing to escape to.
 
 pub mod changes;
+pub mod commit;
+pub mod container;
 pub mod digest;
 pub mod entry;
 pub mod history;
@@ -25,3 +27,10 @@ pub mod store;
 pub mod table;
 pub mod tree;
 pub mod unpack;
+
+/// This moment, RFC 3339, in seconds: what documents of images say.
+fn now() -> String {
+    let now = jiff::Timestamp::now();
+    let seconds = jiff::Timestamp::from_second(now.as_second());
+    seconds.unwrap_or(now).to_string()
+}

@@ -30,6 +30,7 @@ pub use images::Image;
 pub use layers::LayerInfo;
 pub use names::Entry;
 pub use pins::Pin;
+pub(super) use publish::replace;
 pub use publish::{Staging, Temp};
 
 use crate::vfs::error::{Context, absent_ok};

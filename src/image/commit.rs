@@ -1,0 +1,143 @@
+//! Committing: a new image from what a container has changed.
+//!
+//! The new layer is made of the changes alone, so its cost is theirs, however large the image is. It
+//! is written once: as the tar goes by, it is compressed to a blob and digested; then it is unpacked
+//! as any layer that is loaded.
+
+use super::changes::{Image as Below, Packer, changes};
+use super::digest::{Digest, Digesting};
+use super::index::Index;
+use super::layer::LayerWriter;
+use super::load::Unpack;
+use super::oci::{self, Descriptor, History};
+use super::prepare::Prepare;
+use super::reference::Reference;
+use super::store::{Image, LayerInfo, Store};
+use crate::vfs::error::Context;
+use crate::vfs::{Error, Kind, Result};
+use flate2::Compression;
+use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
+use nix::errno::Errno;
+use std::os::fd::BorrowedFd;
+
+const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+
+/// What to say of the commit.
+#[derive(Clone, Debug, Default)]
+pub struct Said {
+    /// By what it came to be.
+    pub created_by: String,
+    /// By whom.
+    pub author: Option<String>,
+    /// And why.
+    pub comment: Option<String>,
+}
+
+/// The index of an image, as far as changes are told by it.
+#[derive(Debug)]
+pub struct Indexed(Option<Index>);
+
+impl Indexed {
+    /// Opens the index of an image in the store.
+    pub fn open(store: &Store, image: &Image) -> Result<Indexed> {
+        let index = image
+            .chain_id()
+            .map(|chain| Index::open(&store.index_path(chain)));
+        index.transpose().map(Indexed)
+    }
+}
+
+impl Below for Indexed {
+    fn child(&self, dir: u32, name: &[u8]) -> Result<Option<(u32, bool)>> {
+        let Some(index) = &self.0 else {
+            return Ok(None);
+        };
+        let found = index.lookup(dir, name)?;
+        Ok(found.map(|entry| (entry.inode, entry.kind == Kind::Dir)))
+    }
+}
+
+/// Makes an image of `image` and what a container over it has changed; `upper` and `mount` are the
+/// container's. With nothing changed there is no new layer, but a new step.
+pub fn commit(
+    store: &Store,
+    image: &Image,
+    (upper, mount): (BorrowedFd<'_>, BorrowedFd<'_>),
+    said: &Said,
+    names: &[Reference],
+) -> Result<Image> {
+    let layer = write_layer(store, image, upper, mount).context(|| "the new layer")?;
+    let mut config = image.config.clone();
+    let mut manifest = image.parts.clone();
+    let created = super::now();
+    let mut step = History::default();
+    step.set_created(Some(created.clone()));
+    step.set_created_by(Some(said.created_by.clone()));
+    step.set_author(said.author.clone());
+    step.set_comment(said.comment.clone());
+    step.set_empty_layer(layer.is_none().then_some(true));
+    if let Some((blob, diff_id)) = layer {
+        manifest.layers_mut().push(blob);
+        config.rootfs_mut().diff_ids_mut().push(diff_id.to_string());
+        let mut all = image.diff_ids.clone();
+        all.push(diff_id);
+        Prepare.finish(store, &all)?;
+    }
+    config.history_mut().get_or_insert_default().push(step);
+    config.set_created(Some(created));
+    if said.author.is_some() {
+        config.set_author(said.author.clone());
+    }
+    let config = store.put_document(CONFIG, &oci::render(&config)?)?;
+    manifest.set_config(config);
+    let media_type = image.manifest.media_type().to_string();
+    let manifest = store.put_document(&media_type, &oci::render(&manifest)?)?;
+    match names {
+        [] => store.keep(&manifest)?,
+        names => names
+            .iter()
+            .try_for_each(|name| store.tag(name, &manifest))?,
+    }
+    store.image(&manifest)
+}
+
+/// Writes the changes as a layer: its blob and its diff ID; none if nothing was changed.
+fn write_layer(
+    store: &Store,
+    image: &Image,
+    upper: BorrowedFd<'_>,
+    mount: BorrowedFd<'_>,
+) -> Result<Option<(Descriptor, Digest)>> {
+    let index = Indexed::open(store, image)?;
+    let gzip = GzEncoder::new(store.blob_writer()?, Compression::default());
+    let mut writer = LayerWriter::new(Digesting::new(gzip));
+    let (mut packer, mut changed) = (Packer::default(), false);
+    changes(upper, mount, &index, &mut |change| {
+        changed = true;
+        packer.pack(change, &mut |entry, data| writer.add(entry, data))
+    })?;
+    if !changed {
+        return Ok(None);
+    }
+    let (gzip, diff_id) = writer.finish()?.finish();
+    let blob = gzip.finish()?.finish(None)?;
+    let descriptor = blob.descriptor(LAYER);
+    if !store.has_layer(diff_id) {
+        let stage = store.staging()?;
+        let mut tar = Digesting::new(GzDecoder::new(blob.open()?));
+        let objects = Prepare.unpack(store, &mut tar, diff_id, stage.path())?;
+        let info = LayerInfo {
+            size: tar.len(),
+            objects,
+        };
+        if tar.finish().1 != diff_id {
+            let why = "what was written is not what is read again";
+            return Err(Error::because(Errno::EIO, why));
+        }
+        store.publish_layer(diff_id, stage, &info)?;
+    }
+    store.publish_blob(blob)?;
+    Ok(Some((descriptor, diff_id)))
+}

@@ -1,0 +1,271 @@
+//! Containers: writable layers over images, kept under names.
+//!
+//! A *container* is a folder in the store's `uppers/`: the upper and the work directory of its
+//! mount, and a record that says over which image. It is made by the first mount, stays when that
+//! ends, and is mounted again by its name. Its image stays in the store for as long as it is there.
+
+use super::digest::Digest;
+use super::oci::Descriptor;
+use super::store::{Image, Store};
+use crate::vfs::error::Context;
+use crate::vfs::{Error, Result};
+use nix::errno::Errno;
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+const RECORD: &str = "container.json";
+
+/// What is known of a container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The image's name, or whatever it was asked for by.
+    pub image: String,
+    /// The image's manifest.
+    pub manifest: Descriptor,
+    /// The image's ID.
+    pub id: Digest,
+    /// When it was made, RFC 3339.
+    pub created: String,
+    /// Where it was mounted last.
+    pub mountpoint: Option<PathBuf>,
+}
+
+/// A container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Container {
+    /// Its name.
+    pub name: String,
+    /// What is known of it.
+    pub record: Record,
+    dir: PathBuf,
+}
+
+impl Container {
+    /// The directory that takes the changes.
+    pub fn upper(&self) -> PathBuf {
+        self.dir.join("upper")
+    }
+
+    /// The work directory beside it.
+    pub fn work(&self) -> PathBuf {
+        self.dir.join("work")
+    }
+
+    /// A directory to mount it on for a moment.
+    pub fn mountpoint(&self) -> PathBuf {
+        self.dir.join("mnt")
+    }
+
+    /// First field of its mounts in the mount table.
+    pub fn fsname(&self) -> String {
+        format!("vellum:{}", self.name)
+    }
+
+    /// Where it is mounted, as far as this mount namespace shows.
+    pub fn mounted_on(&self) -> Result<Option<PathBuf>> {
+        let table = fs::read("/proc/self/mountinfo").context(|| "/proc/self/mountinfo")?;
+        Ok(mounted_on(&table, self.fsname().as_bytes()))
+    }
+
+    /// Notes where it is mounted.
+    pub fn note_mountpoint(&mut self, at: &Path) -> Result<()> {
+        self.record.mountpoint = Some(at.to_owned());
+        self.write()
+    }
+
+    fn write(&self) -> Result<()> {
+        let text = serde_json::to_vec_pretty(&self.record)
+            .map_err(|e| Error::because(Errno::EINVAL, format!("{RECORD}: {e}")))?;
+        super::store::replace(&self.dir, &self.dir.join(RECORD), &text)
+    }
+}
+
+/// Docker's rule for names.
+fn check_name(name: &str) -> Result<()> {
+    let good = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    let first = name.chars().next();
+    if first.is_some_and(|c| c.is_ascii_alphanumeric())
+        && name.chars().all(good)
+        && name.len() <= 128
+    {
+        return Ok(());
+    }
+    let why = format!("{name:?} is no name for a container: letters, digits, '_', '.' and '-'");
+    Err(Error::because(Errno::EINVAL, why))
+}
+
+/// The mountpoint of the topmost mount whose source is `fsname`.
+fn mounted_on(table: &[u8], fsname: &[u8]) -> Option<PathBuf> {
+    use std::os::unix::ffi::OsStringExt;
+    let mut found = None;
+    for line in table.split(|b| *b == b'\n') {
+        let mut fields = line.split(|b| *b == b' ');
+        let point = fields.nth(4);
+        let source = fields.skip_while(|f| *f != b"-").nth(2);
+        if source == Some(fsname) {
+            found = point.map(unescape);
+        }
+    }
+    found.map(|bytes| PathBuf::from(std::ffi::OsString::from_vec(bytes)))
+}
+
+/// The mount table writes blanks and backslashes as three octal digits.
+fn unescape(field: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((first, after)) = rest.split_first() {
+        let digits = after.get(..3).filter(|_| *first == b'\\');
+        let octal = digits.and_then(|d| u8::from_str_radix(std::str::from_utf8(d).ok()?, 8).ok());
+        match octal {
+            Some(byte) => {
+                out.push(byte);
+                rest = after.get(3..).unwrap_or_default();
+            }
+            None => {
+                out.push(*first);
+                rest = after;
+            }
+        }
+    }
+    out
+}
+
+impl Store {
+    /// A new container over an image, which was asked for as `text`. Without a name it gets one.
+    pub fn make_container(
+        &self,
+        name: Option<&str>,
+        image: &Image,
+        text: &str,
+    ) -> Result<Container> {
+        let name = match name {
+            Some(name) => name.to_owned(),
+            None => random_name()?,
+        };
+        check_name(&name)?;
+        let dir = self.uppers().join(&name);
+        let stage = self.staging()?;
+        for (part, mode) in [("upper", 0o755), ("work", 0o700), ("mnt", 0o700)] {
+            let path = stage.path().join(part);
+            let made = fs::DirBuilder::new().mode(mode).create(&path);
+            made.context(|| path.display().to_string())?;
+        }
+        let container = Container {
+            record: Record {
+                image: text.to_owned(),
+                manifest: image.manifest.clone(),
+                id: image.id,
+                created: super::now(),
+                mountpoint: None,
+            },
+            dir: stage.path().to_owned(),
+            name,
+        };
+        container.write()?;
+        match fs::rename(stage.path(), &dir) {
+            Err(e)
+                if [ErrorKind::AlreadyExists, ErrorKind::DirectoryNotEmpty].contains(&e.kind()) =>
+            {
+                let why = format!("there is a container {:?} already", container.name);
+                Err(Error::because(Errno::EEXIST, why))
+            }
+            Err(e) => Err(Error::from(e).context(dir.display())),
+            Ok(()) => Ok(Container { dir, ..container }),
+        }
+    }
+
+    /// A container that is there.
+    pub fn container(&self, name: &str) -> Result<Container> {
+        check_name(name)?;
+        let dir = self.uppers().join(name);
+        let text = match fs::read(dir.join(RECORD)) {
+            Err(e) if e.kind() == ErrorKind::NotFound => {
+                let why = format!("no container {name:?}");
+                return Err(Error::because(Errno::ENOENT, why));
+            }
+            other => other.context(|| format!("container {name:?}"))?,
+        };
+        let record = serde_json::from_slice(&text)
+            .map_err(|e| Error::because(Errno::EBADMSG, format!("container {name:?}: {e}")))?;
+        let name = name.to_owned();
+        Ok(Container { name, record, dir })
+    }
+
+    /// All containers, by name.
+    pub fn containers(&self) -> Result<Vec<Container>> {
+        let dir = self.uppers();
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&dir).context(|| dir.display().to_string())? {
+            names.extend(entry?.file_name().into_string().ok());
+        }
+        names.sort();
+        names.iter().map(|name| self.container(name)).collect()
+    }
+
+    /// Removes a container with all that was changed in it. One that is mounted stays.
+    pub fn remove_container(&self, container: &Container) -> Result<()> {
+        let busy = |why: String| Error::because(Errno::EBUSY, why);
+        if let Some(at) = container.mounted_on()? {
+            let why = format!(
+                "container {:?} is mounted on {}",
+                container.name,
+                at.display()
+            );
+            return Err(busy(why));
+        }
+        // mounted where this process does not see it: the lock of its upper tells
+        let upper = fs::File::open(container.upper()).context(|| "upper")?;
+        if upper.try_lock().is_err() {
+            return Err(busy(format!("container {:?} is in use", container.name)));
+        }
+        let gone = self.staging()?;
+        let place = gone.path().join("container");
+        fs::rename(&container.dir, &place).context(|| container.dir.display().to_string())
+        // what is staged and not published goes away
+    }
+}
+
+fn random_name() -> Result<String> {
+    use std::fmt::Write as _;
+    let mut bytes = [0u8; 6];
+    let n = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
+    if n != bytes.len() {
+        return Err(Error::because(Errno::EIO, "no random bytes"));
+    }
+    Ok(bytes.iter().fold(String::new(), |mut name, byte| {
+        // writing to a String does not fail
+        write!(name, "{byte:02x}").ok();
+        name
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_dockers() {
+        for good in ["a", "web-1", "A.b_c", &"x".repeat(128)] {
+            check_name(good).unwrap();
+        }
+        for bad in ["", ".", "..", "-a", "a/b", "a b", "ä", &"x".repeat(129)] {
+            assert!(check_name(bad).is_err(), "{bad}");
+        }
+        assert_ne!(random_name().unwrap(), random_name().unwrap());
+        check_name(&random_name().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn the_mount_table_says_where_it_is() {
+        let table = b"25 1 0:24 / /proc rw - proc proc rw\n\
+            36 25 0:30 / /mnt/a\\040b rw,nosuid shared:1 - fuse.vellum vellum:web rw,user_id=0\n\
+            37 25 0:31 / /other rw - fuse.vellum vellum:web2 rw\n";
+        let at = |name: &[u8]| mounted_on(table, name);
+        assert_eq!(at(b"vellum:web"), Some(PathBuf::from("/mnt/a b")));
+        assert_eq!(at(b"vellum:web2"), Some(PathBuf::from("/other")));
+        assert_eq!(at(b"vellum:we"), None);
+    }
+}
