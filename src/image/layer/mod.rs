@@ -20,6 +20,9 @@ mod stream;
 mod write;
 mod xattrs;
 
+#[cfg(test)]
+mod tests;
+
 pub use limits::Limits;
 pub use read::LayerReader;
 pub use sparse::Segment;
