@@ -10,10 +10,12 @@
 
 mod acl;
 mod data;
+mod head;
 mod header;
 mod limits;
 mod paths;
 mod pax;
+mod plain;
 mod read;
 mod sparse;
 mod stream;
