@@ -10,15 +10,20 @@
 
 mod acl;
 mod data;
+mod head;
 mod header;
 mod limits;
 mod paths;
 mod pax;
+mod plain;
 mod read;
 mod sparse;
 mod stream;
 mod write;
 mod xattrs;
+
+#[cfg(test)]
+mod tests;
 
 pub use limits::Limits;
 pub use read::LayerReader;

@@ -218,7 +218,7 @@ mod tests {
     #[test]
     fn own_records_come_before_global_ones() {
         let own = records(b"8 uid=1\n7 gid=\n").unwrap();
-        let global = records(b"8 uid=2\n8 gid=3\n10 mtime=4\n").unwrap();
+        let global = records(b"8 uid=2\n8 gid=3\n11 mtime=4\n").unwrap();
         let said = Said {
             own: &own,
             global: &global,

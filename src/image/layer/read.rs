@@ -1,17 +1,17 @@
 //! The reader: a tar in, entries out.
 
 use super::data::Data;
+use super::head::{Head, Type, check_target};
 use super::header::Raw;
 use super::limits::{Limits, within};
 use super::paths::{self, Place};
-use super::pax::{Records, Said, check_global};
+use super::pax::{Records, check_global};
 use super::sparse::{self, Segment};
 use super::stream::Stream;
 use super::{BLOCK, invalid, shown, xattrs};
-use crate::image::entry::{Entry, Item, Meta, Path};
+use crate::image::entry::{Entry, Item, Path};
 use crate::vfs::error::Context;
 use crate::vfs::{Error, Result};
-use nix::errno::Errno;
 use std::io::{self, Read};
 
 /// Reads a layer, entry by entry.
@@ -36,26 +36,6 @@ pub struct LayerReader<R> {
     total: u64,
     ended: bool,
     failed: Option<Error>,
-}
-
-/// A header with what was said of the entry before it.
-struct Head {
-    raw: Raw,
-    own: Records,
-    long_name: Option<Vec<u8>>,
-    long_target: Option<Vec<u8>>,
-}
-
-/// What an entry is, by its type and, in old tars, its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Type {
-    File,
-    Hardlink,
-    Symlink,
-    CharDev,
-    BlockDev,
-    Dir,
-    Fifo,
 }
 
 impl<R: Read> LayerReader<R> {
@@ -268,105 +248,4 @@ impl<R: Read> Read for LayerReader<R> {
             io::Error::new(e.kind(), format!("entry {}: {e}", shown(&self.name)))
         })
     }
-}
-
-impl Head {
-    fn said<'a>(&'a self, global: &'a Records) -> Said<'a> {
-        Said {
-            own: &self.own,
-            global,
-        }
-    }
-
-    /// The name. Where there are several, that which docker takes: a sparse file's own, GNU's long
-    /// one, the record, the header.
-    fn name(&self, global: &Records) -> Vec<u8> {
-        let said = self.said(global);
-        sparse::name(&said)
-            .or(self.long_name.as_deref())
-            .or_else(|| said.get("path"))
-            .map_or_else(|| self.raw.name(), <[u8]>::to_vec)
-    }
-
-    fn target(&self, said: &Said<'_>) -> Vec<u8> {
-        self.long_target
-            .as_deref()
-            .or_else(|| said.get("linkpath"))
-            .map_or_else(|| self.raw.target(), <[u8]>::to_vec)
-    }
-
-    /// Bytes of data in the tar, if it has data.
-    fn stored(&self, global: &Records) -> Result<u64> {
-        match self.said(global).number("size")? {
-            Some(size) => Ok(size),
-            None => self.raw.size(),
-        }
-    }
-
-    fn what(&self, name: &[u8], stored: u64) -> Result<Type> {
-        let slash = name.ends_with(b"/");
-        Ok(match self.raw.kind() {
-            // v7 has no type for a directory
-            0 if slash => Type::Dir,
-            b'0' | b'7' if slash && stored == 0 => Type::Dir,
-            b'0' | b'7' | b'S' if slash => {
-                return Err(invalid("a file whose name ends with a slash"));
-            }
-            0 | b'0' | b'7' | b'S' => Type::File,
-            b'1' => Type::Hardlink,
-            b'2' => Type::Symlink,
-            b'3' => Type::CharDev,
-            b'4' => Type::BlockDev,
-            b'5' => Type::Dir,
-            b'6' => Type::Fifo,
-            other => {
-                let other = [other];
-                return Err(Error::because(
-                    Errno::EOPNOTSUPP,
-                    format!("its type '{}' is not known", other.escape_ascii()),
-                ));
-            }
-        })
-    }
-
-    fn meta(&self, said: &Said<'_>, xattrs: Vec<crate::image::entry::Xattr>) -> Result<Meta> {
-        let (mtime, mtime_nsec) = match said.time("mtime")? {
-            Some(time) => time,
-            None => (self.raw.mtime()?, 0),
-        };
-        Ok(Meta {
-            perm: self.raw.perm()?,
-            uid: match said.number("uid")? {
-                Some(uid) => uid,
-                None => self.raw.uid()?,
-            },
-            gid: match said.number("gid")? {
-                Some(gid) => gid,
-                None => self.raw.gid()?,
-            },
-            mtime,
-            mtime_nsec,
-            xattrs,
-        })
-    }
-
-    /// The number of a device. The records are star's, for those that are too large for a header.
-    fn device(&self, said: &Said<'_>) -> Result<u64> {
-        let (major, minor) = self.raw.device()?;
-        Ok(libc::makedev(
-            said.number("SCHILY.devmajor")?.unwrap_or(major),
-            said.number("SCHILY.devminor")?.unwrap_or(minor),
-        ))
-    }
-}
-
-/// Checks the target of a symlink, which may be any text.
-pub(super) fn check_target(target: &[u8], limits: &Limits) -> Result<()> {
-    if target.is_empty() || target.contains(&0) {
-        return Err(invalid(format!(
-            "a symlink to {}, which is no path",
-            shown(target)
-        )));
-    }
-    within("target_bytes", target.len() as u64, limits.target_bytes)
 }

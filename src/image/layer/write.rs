@@ -1,9 +1,9 @@
 //! The writer: entries in, a tar out.
 
-use super::header::Plain;
 use super::limits::{Limits, within};
+use super::plain::Plain;
 use super::stream::padding;
-use super::{BLOCK, invalid, paths, pax, read, shown, xattrs};
+use super::{BLOCK, head, invalid, paths, pax, shown, xattrs};
 use crate::image::entry::{Entry, Item, Meta, Path};
 use crate::vfs::error::Context;
 use crate::vfs::whiteout::{AUFS_OPAQUE, AUFS_PREFIX, NAME_MAX, is_private_xattr};
@@ -98,7 +98,7 @@ impl<W: Write> LayerWriter<W> {
             Item::Dir(meta) => Head::new(b'5', &[name, b"/".to_vec()].concat(), meta),
             Item::File(meta, size) => Ok(Head::new(b'0', &name, meta)?.size(*size)),
             Item::Symlink(meta, target) => {
-                read::check_target(target, &Limits::default())?;
+                head::check_target(target, &Limits::default())?;
                 Ok(Head::new(b'2', &name, meta)?.target(target))
             }
             Item::Hardlink(target) => self.link(&name, target),
