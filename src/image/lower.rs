@@ -98,7 +98,7 @@ impl ImageLower {
             return Ok(pack);
         }
         let said = || format!("pack of layer {digest}");
-        let file = self.contents.pack(digest).context(said)?;
+        let file = self.contents.pack(digest).map_err(missing).context(said)?;
         let len = file.metadata().context(said)?.len();
         let file = Arc::new(file);
         Ok(pack.get_or_init(|| Pack { file, len }))
@@ -120,7 +120,11 @@ impl ImageLower {
 
     fn object(&self, digest: &Digest, size: u64) -> Result<Source> {
         let said = || format!("object {digest}");
-        let file = self.contents.object(digest).context(said)?;
+        let file = self
+            .contents
+            .object(digest)
+            .map_err(missing)
+            .context(said)?;
         let len = file.metadata().context(said)?.len();
         if len != size {
             return Err(Error::because(
@@ -129,6 +133,14 @@ impl ImageLower {
             ));
         }
         Ok(Source::whole(Arc::new(file)))
+    }
+}
+
+/// Data that is not where it should be is an I/O error: the file itself is there.
+fn missing(e: Error) -> Error {
+    match e.is(Errno::ENOENT) {
+        true => Error::because(Errno::EIO, "it is not in the store").context(e.reason()),
+        false => e,
     }
 }
 

@@ -9,10 +9,10 @@ use nix::errno::Errno;
 use std::collections::BTreeMap;
 
 /// A tree to be put together.
-pub(super) struct Maker(pub(super) Tree);
+struct Maker(Tree);
 
 impl Maker {
-    pub(super) fn new() -> Maker {
+    fn new() -> Maker {
         let root = Node {
             kind: Kind::Dir(BTreeMap::new()),
             meta: meta(0o755),
@@ -24,7 +24,7 @@ impl Maker {
         })
     }
 
-    pub(super) fn add(&mut self, dir: u32, name: &str, kind: Kind, meta: Meta) -> u32 {
+    fn add(&mut self, dir: u32, name: &str, kind: Kind, meta: Meta) -> u32 {
         let number = self.0.nodes.len() as u32;
         self.0.nodes.push(Node {
             kind,
@@ -35,7 +35,7 @@ impl Maker {
         number
     }
 
-    pub(super) fn link(&mut self, dir: u32, name: &str, number: u32) {
+    fn link(&mut self, dir: u32, name: &str, number: u32) {
         let name: Box<[u8]> = name.as_bytes().into();
         self.0.nodes[number as usize]
             .names
@@ -46,18 +46,18 @@ impl Maker {
         entries.insert(name, number);
     }
 
-    pub(super) fn dir(&mut self, dir: u32, name: &str) -> u32 {
+    fn dir(&mut self, dir: u32, name: &str) -> u32 {
         self.add(dir, name, Kind::Dir(BTreeMap::new()), meta(0o755))
     }
 
-    pub(super) fn bytes(&self) -> Vec<u8> {
+    fn bytes(&self) -> Vec<u8> {
         let mut out = Vec::new();
         write(&self.0, &mut out).unwrap();
         out
     }
 }
 
-pub(super) fn meta(perm: u32) -> Meta {
+fn meta(perm: u32) -> Meta {
     Meta {
         perm,
         uid: 7,
@@ -276,6 +276,17 @@ fn the_format_is_the_one_of_the_golden_file() {
          docs/index-format.md, and write the file anew with VELLUM_GOLDEN=write"
     );
     assert_eq!(bytes[8..12], super::VERSION.to_le_bytes());
+}
+
+#[test]
+fn another_version_is_told_from_damage() {
+    let mut bytes = small().bytes();
+    bytes[8] = 2;
+    let refused = Index::new(&bytes[..]).map(drop).unwrap_err();
+    assert!(refused.is(Errno::ESTALE), "{refused}");
+    bytes[0] = b'v';
+    let refused = Index::new(&bytes[..]).map(drop).unwrap_err();
+    assert!(refused.is(Errno::EIO), "{refused}");
 }
 
 #[test]
