@@ -171,6 +171,9 @@ mod tests {
     #[test]
     fn columns_are_aligned() {
         let row = |a: &str, b: &str| vec![a.to_owned(), b.to_owned()];
-        assert_eq!(table(&[row("A", "B"), row("long", "x")]), "A      B\nlong   x\n");
+        assert_eq!(
+            table(&[row("A", "B"), row("long", "x")]),
+            "A      B\nlong   x\n"
+        );
     }
 }

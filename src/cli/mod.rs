@@ -3,13 +3,25 @@
 //! Exit codes: 0, 1 for a failure, 2 for a command line that cannot be honoured.
 
 mod bench;
+mod df;
+mod history;
+mod human;
+mod images;
+mod inspect;
+mod load;
 mod log;
 mod mount;
 pub mod options;
 pub mod overlayfs;
+mod progress;
+mod prune;
 mod report;
+mod rmi;
+mod save;
 mod serve;
 mod shell;
+mod store;
+mod tag;
 mod umount;
 
 use clap::{Parser, Subcommand};
@@ -30,6 +42,9 @@ Examples:
   vellum mount --lower app --lower base --upper changes --work work /mnt
   vellum umount /mnt
 
+  docker save debian:12 | vellum load
+  vellum images
+
 As a mount program for podman and buildah, set in storage.conf:
   [storage.options.overlay]
   mount_program = \"/usr/local/bin/vellum-overlayfs\"
@@ -45,6 +60,15 @@ pub struct Cli {
 enum Command {
     Mount(mount::Mount),
     Umount(umount::Umount),
+    Load(load::Load),
+    Save(save::Save),
+    Images(images::Images),
+    Tag(tag::Tag),
+    Rmi(rmi::Rmi),
+    History(history::History),
+    Inspect(inspect::Inspect),
+    Prune(prune::Prune),
+    Df(df::Df),
     Bench(bench::Bench),
     /// Mount with the command line of fuse-overlayfs
     #[command(disable_help_flag = true)]
@@ -91,6 +115,15 @@ fn run(command: Command) -> ExitCode {
     match command {
         Command::Mount(mount) => mount.run(),
         Command::Umount(umount) => umount.run(),
+        Command::Load(load) => load.run(),
+        Command::Save(save) => save.run(),
+        Command::Images(images) => images.run(),
+        Command::Tag(tag) => tag.run(),
+        Command::Rmi(rmi) => rmi.run(),
+        Command::History(history) => history.run(),
+        Command::Inspect(inspect) => inspect.run(),
+        Command::Prune(prune) => prune.run(),
+        Command::Df(df) => df.run(),
         Command::Bench(bench) => bench.run(),
         Command::Overlayfs { args } => overlayfs::run(OsStr::new(overlayfs::NAME), args),
         Command::Completions(completions) => completions.run(),

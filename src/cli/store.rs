@@ -60,5 +60,32 @@ pub fn finish(command: &str, done: Result<ExitCode>) -> ExitCode {
 
 /// Tells of a failure that does not end the command.
 pub fn complain(command: &str, e: &Error) {
-    eprintln!("vellum: {command}: {e} ({:?})", e.errno());
+    eprintln!("{}", line(command, e));
+}
+
+/// With the system's words for the error, unless it is one of those that are only given with a
+/// reason, which says it better.
+fn line(command: &str, e: &Error) -> String {
+    let errno = e.errno();
+    match errno {
+        Errno::EBADMSG | Errno::EFBIG | Errno::EINVAL | Errno::ENOTUNIQ | Errno::EOPNOTSUPP
+            if !e.reason().is_empty() =>
+        {
+            format!("vellum: {command}: {} ({errno:?})", e.reason())
+        }
+        _ => format!("vellum: {command}: {e} ({errno:?})"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_says_what_is_not_said_yet() {
+        let e = Error::because(Errno::EBADMSG, "blob x: has 2 bytes, not 3");
+        assert_eq!(line("load", &e), "vellum: load: blob x: has 2 bytes, not 3 (EBADMSG)");
+        let e = Error::because(Errno::EACCES, "blob x");
+        assert_eq!(line("load", &e), "vellum: load: blob x: Permission denied (EACCES)");
+    }
 }

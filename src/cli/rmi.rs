@@ -1,0 +1,106 @@
+//! `vellum rmi`.
+
+use super::store::{StoreArgs, complain, finish};
+use crate::image::reference::Reference;
+use crate::image::store::Store;
+use crate::vfs::{Error, Result};
+use clap::Args;
+use nix::errno::Errno;
+use std::process::ExitCode;
+
+/// Remove images
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  vellum rmi debian:12
+  vellum rmi -f 4eaf0b6ad8b2
+
+A name is taken away; with its last name, an image goes. What other images or mounts use stays. If another
+process is using the store, its space is freed by a later 'vellum prune'.")]
+pub struct Rmi {
+    #[command(flatten)]
+    store: StoreArgs,
+
+    /// Remove an image by its ID with all its names; do not fail for one that is not there
+    #[arg(short, long)]
+    force: bool,
+
+    /// Names or IDs
+    #[arg(value_name = "IMAGE", required = true)]
+    images: Vec<String>,
+}
+
+impl Rmi {
+    /// Removes all; a failure does not stop at the first.
+    pub fn run(self) -> ExitCode {
+        finish("rmi", self.remove())
+    }
+
+    fn remove(&self) -> Result<ExitCode> {
+        let mut code = ExitCode::SUCCESS;
+        let mut out = String::new();
+        let store = self.store.open()?;
+        for text in &self.images {
+            match self.one(&store, text) {
+                Ok(lines) => out.push_str(&lines),
+                Err(e) if self.force && e.is(Errno::ENOENT) => {}
+                Err(e) => {
+                    complain("rmi", &e);
+                    code = ExitCode::FAILURE;
+                }
+            }
+        }
+        drop(store);
+        if !out.is_empty() {
+            out.push_str(&self.free()?);
+        }
+        let printed = super::print(&out);
+        Ok(if code == ExitCode::SUCCESS {
+            printed
+        } else {
+            code
+        })
+    }
+
+    /// By name: that name. By ID: the only name, or by force all of them.
+    fn one(&self, store: &Store, text: &str) -> Result<String> {
+        let name = text.parse::<Reference>().ok().map(Reference::tagged);
+        if let Some(name) = name
+            && store
+                .entries()?
+                .iter()
+                .any(|e| e.name().as_ref() == Some(&name))
+        {
+            store.untag(&name)?;
+            return Ok(format!("Untagged: {}\n", name.familiar()));
+        }
+        let image = store.resolve(text)?;
+        if image.names.len() > 1 && !self.force {
+            let names: Vec<String> = image.names.iter().map(Reference::familiar).collect();
+            return Err(Error::because(
+                Errno::EBUSY,
+                format!(
+                    "image {text} has several names ({}); use -f",
+                    names.join(", ")
+                ),
+            ));
+        }
+        let gone = store.forget(image.digest)?;
+        let names = gone.iter().filter_map(|e| e.name());
+        let mut lines: String = names
+            .map(|n| format!("Untagged: {}\n", n.familiar()))
+            .collect();
+        lines.push_str(&format!("Deleted: {}\n", image.id));
+        Ok(lines)
+    }
+
+    /// Frees what is not reached any more, if nobody is at work.
+    fn free(&self) -> Result<String> {
+        let Some(store) = self.store.exclusive(false)? else {
+            return Ok(String::new());
+        };
+        let garbage = store.collect(true)?;
+        let line = |id: &_| format!("Deleted: {id}\n");
+        Ok(garbage.layers.iter().map(line).collect())
+    }
+}
