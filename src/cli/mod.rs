@@ -3,7 +3,10 @@
 //! Exit codes: 0, 1 for a failure, 2 for a command line that cannot be honoured.
 
 mod bench;
+mod commit;
+mod container;
 mod df;
+mod diff;
 mod history;
 mod human;
 mod images;
@@ -11,11 +14,13 @@ mod inspect;
 mod load;
 mod log;
 mod mount;
+mod mounts;
 pub mod options;
 pub mod overlayfs;
 mod progress;
 mod prune;
 mod report;
+mod rm;
 mod rmi;
 mod save;
 mod serve;
@@ -39,11 +44,13 @@ const USAGE_ERROR: u8 = 2;
     version,
     after_help = "\
 Examples:
-  vellum mount --lower app --lower base --upper changes --work work /mnt
+  docker save debian:12 | vellum load
+  vellum mount --name web debian:12 /mnt
+  vellum diff web
+  vellum commit web mine/web:1
   vellum umount /mnt
 
-  docker save debian:12 | vellum load
-  vellum images
+  vellum mount --lower app --lower base --upper changes --work work /mnt
 
 As a mount program for podman and buildah, set in storage.conf:
   [storage.options.overlay]
@@ -60,6 +67,10 @@ pub struct Cli {
 enum Command {
     Mount(mount::Mount),
     Umount(umount::Umount),
+    Mounts(mounts::Mounts),
+    Diff(diff::Diff),
+    Commit(commit::Commit),
+    Rm(rm::Rm),
     Load(load::Load),
     Save(save::Save),
     Images(images::Images),
@@ -115,6 +126,10 @@ fn run(command: Command) -> ExitCode {
     match command {
         Command::Mount(mount) => mount.run(),
         Command::Umount(umount) => umount.run(),
+        Command::Mounts(mounts) => mounts.run(),
+        Command::Diff(diff) => diff.run(),
+        Command::Commit(commit) => commit.run(),
+        Command::Rm(rm) => rm.run(),
         Command::Load(load) => load.run(),
         Command::Save(save) => save.run(),
         Command::Images(images) => images.run(),

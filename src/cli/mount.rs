@@ -1,7 +1,9 @@
 //! `vellum mount`.
 
+use super::container;
 use super::options::{self, Draft, Request};
 use super::serve;
+use super::store::StoreArgs;
 use crate::fuse::Io;
 use clap::{Args, ValueEnum, ValueHint};
 use nix::mount::MsFlags;
@@ -9,11 +11,19 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Stack directories and mount them as one
+/// Mount an image, or a stack of directories
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  # a writable view of two layers, topmost first
+  # an image, writable; what is changed is kept under the name
+  vellum mount --name web debian:12 /mnt
+  vellum umount /mnt
+  vellum mount --name web /mnt
+
+  # an image, read-only
+  vellum mount --read-only debian:12 /mnt
+
+  # a writable view of two directories, topmost first
   vellum mount --lower app --lower base --upper changes --work work /mnt
 
   # the same, read-only
@@ -54,9 +64,17 @@ pub struct Mount {
     #[arg(short, long = "options", value_name = "OPTIONS")]
     options: Vec<OsString>,
 
-    /// Directory to mount on
-    #[arg(value_name = "MOUNTPOINT", value_hint = ValueHint::DirPath)]
-    mountpoint: PathBuf,
+    /// Name under which the changes to an image are kept; one that is there goes on
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["read_only", "lowers", "upper"])]
+    name: Option<String>,
+
+    #[command(flatten)]
+    store: StoreArgs,
+
+    /// Image to mount, and the directory to mount it on; without an image, layers are given by
+    /// --lower, or a container by --name
+    #[arg(value_names = ["IMAGE", "MOUNTPOINT"], num_args = 1..=2, required = true, value_hint = ValueHint::DirPath)]
+    places: Vec<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -78,14 +96,39 @@ impl From<IoMode> for Io {
 
 impl Mount {
     /// Mounts.
-    pub fn run(self) -> ExitCode {
-        match self.request() {
-            Ok(request) => serve::mount("vellum", &request),
+    pub fn run(mut self) -> ExitCode {
+        let mountpoint = self.places.pop().unwrap_or_default();
+        let image = self.places.pop();
+        if image.is_none() && self.name.is_none() {
+            return match self.request(mountpoint) {
+                Ok(request) => serve::mount("vellum", &request),
+                Err(why) => super::usage_error("mount", &why),
+            };
+        }
+        let Some(image) =
+            image.map_or(Some(None), |text| text.to_str().map(|t| Some(t.to_owned())))
+        else {
+            return super::usage_error("mount", "the image's name is no text");
+        };
+        let (store, name) = (self.store.clone(), self.name.clone());
+        match self.draft() {
             Err(why) => super::usage_error("mount", &why),
+            Ok(draft) if !draft.lowers.is_empty() => {
+                super::usage_error("mount", "an image or layers: not both")
+            }
+            Ok(draft) => container::mount(&store, image, name, draft, mountpoint),
         }
     }
 
-    fn request(self) -> Result<Request, String> {
+    fn request(self, mountpoint: PathBuf) -> Result<Request, String> {
+        let draft = self.draft()?;
+        if draft.lowers.is_empty() && draft.upper.is_none() {
+            return Err("no layer: give an image, or at least one --lower DIR".to_owned());
+        }
+        draft.finish(mountpoint)
+    }
+
+    fn draft(self) -> Result<Draft, String> {
         let mut draft = Draft {
             foreground: self.foreground,
             ..Draft::default()
@@ -107,9 +150,6 @@ impl Mount {
         }
         draft.upper = self.upper.or(draft.upper);
         draft.work = self.work.or(draft.work);
-        if draft.lowers.is_empty() && draft.upper.is_none() {
-            return Err("no layer: give at least one --lower DIR".to_owned());
-        }
         if let Some(io) = self.io {
             draft.mount.io = io.into();
         }
@@ -117,6 +157,6 @@ impl Mount {
         if self.read_only {
             draft.flags(MsFlags::MS_RDONLY, MsFlags::empty());
         }
-        draft.finish(self.mountpoint)
+        Ok(draft)
     }
 }

@@ -4,6 +4,8 @@ use super::options::Request;
 use super::overlayfs::Remount;
 use super::{log, report};
 use crate::fuse;
+use crate::overlay::MakeLower;
+use crate::vfs::Result;
 use std::process::ExitCode;
 
 /// Mounts. Returns when the mount is ready, or in the foreground when it is gone.
@@ -16,6 +18,24 @@ pub fn mount(program: &'static str, request: &Request) -> ExitCode {
         &request.mountpoint,
         request.foreground,
     );
+    ended(program, request, mounted)
+}
+
+/// The same, with the tree that `make` makes in the place of lower directories.
+pub fn mount_over(program: &'static str, make: MakeLower, request: &Request) -> ExitCode {
+    warn(program, &request.warnings);
+    log::init(program, request.mount.debug);
+    let mounted = fuse::run_over(
+        make,
+        &request.config,
+        &request.mount,
+        &request.mountpoint,
+        request.foreground,
+    );
+    ended(program, request, mounted)
+}
+
+fn ended(program: &str, request: &Request, mounted: Result<()>) -> ExitCode {
     match mounted {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => report::failed(program, "mount", &request.mountpoint, &e),

@@ -46,7 +46,8 @@ impl Tag {
     }
 }
 
-fn name(text: &str) -> Result<Reference> {
+/// A name to give an image.
+pub fn name(text: &str) -> Result<Reference> {
     let name: Reference = text.parse()?;
     match name.digest() {
         None => Ok(name),

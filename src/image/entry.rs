@@ -69,3 +69,29 @@ pub struct Entry {
     /// What.
     pub item: Item,
 }
+
+/// A path as people can read it: text as it is, other bytes and what would disturb a line escaped.
+pub fn show(path: &[Box<[u8]>]) -> String {
+    let names: Vec<String> = path.iter().map(|name| show_name(name)).collect();
+    format!("/{}", names.join("/"))
+}
+
+fn show_name(name: &[u8]) -> String {
+    match std::str::from_utf8(name) {
+        Ok(text) if !text.chars().any(|c| c.is_control() || c == '\\') => text.to_owned(),
+        _ => name.escape_ascii().to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_shown_on_one_line() {
+        let path = |names: &[&[u8]]| -> Path { names.iter().map(|n| Box::from(*n)).collect() };
+        assert_eq!(show(&path(&[])), "/");
+        let text = path(&["ä b".as_bytes(), b"a\nb", b"\xff", b"c\\d"]);
+        assert_eq!(show(&text), "/ä b/a\\nb/\\xff/c\\\\d");
+    }
+}

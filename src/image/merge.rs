@@ -11,7 +11,7 @@
 //!   with something in it, or something in what it says is a file, is an error.
 
 use super::digest::Digest;
-use super::entry::{Entry, Item, Meta, Path};
+use super::entry::{Entry, Item, Meta, Path, show};
 use super::table::{Row, Table};
 use super::tree::{Content, Kind, Node, Tree};
 use crate::vfs::error::Context;
@@ -292,12 +292,6 @@ fn unnamed() -> Meta {
         perm: 0o755,
         ..Meta::default()
     }
-}
-
-/// A path as people can read it.
-pub fn show(path: &[Box<[u8]>]) -> String {
-    let names: Vec<_> = path.iter().map(|n| n.escape_ascii().to_string()).collect();
-    format!("/{}", names.join("/"))
 }
 
 /// Numbers what is left, each directory before what is in it.

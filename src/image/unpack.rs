@@ -9,9 +9,8 @@
 //! it, once the whole tar had the right digest.
 
 use super::digest::{Digest, Digesting};
-use super::entry::{Entry, Item};
+use super::entry::{Entry, Item, show};
 use super::layer::{LayerReader, Limits};
-use super::merge::show;
 use super::table::{Row, TableWriter};
 use super::tree::Content;
 use crate::vfs::error::Context;

@@ -1,8 +1,7 @@
 //! From a change to the entries of a layer that says it.
 
 use super::{Change, How};
-use crate::image::entry::{Entry, Item, Meta, Path};
-use crate::image::merge::show;
+use crate::image::entry::{Entry, Item, Meta, Path, show};
 use crate::sys::{Loc, xattr};
 use crate::vfs::whiteout::AUFS_PREFIX;
 use crate::vfs::{Error, Kind, Result};

@@ -108,7 +108,7 @@ impl Walk<'_> {
                 }
                 Some(_) => self.say(how(there), mount, false),
             };
-            done.context(|| super::merge::show(&self.path))?;
+            done.context(|| super::entry::show(&self.path))?;
             self.path.pop();
         }
         Ok(())

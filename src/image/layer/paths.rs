@@ -8,12 +8,13 @@ use crate::image::entry::Path;
 use crate::vfs::Result;
 use crate::vfs::whiteout::{AUFS_META, AUFS_OPAQUE, AUFS_PREFIX, AufsName, NAME_MAX, aufs_name};
 
-/// The parts of a name. `./` in front, `//` and `/` at the end are left out, as everyone does.
+/// The parts of a name. `./` in front, `//` and `/` at the end are left out, as everyone does. `/` alone
+/// is the root, as umoci writes it.
 pub fn parse(name: &[u8]) -> Result<Path> {
     if name.is_empty() {
         return Err(invalid("the name is empty"));
     }
-    if name.first() == Some(&b'/') {
+    if name.first() == Some(&b'/') && name.len() > 1 {
         return Err(invalid(format!("{} is absolute", shown(name))));
     }
     let mut path = Path::new();

@@ -1,0 +1,185 @@
+//! Mounting images, and what several commands do with containers.
+
+use super::options::Draft;
+use super::serve;
+use super::store::{StoreArgs, complain, finish};
+use crate::fuse::{self, MountOptions};
+use crate::image::container::Container;
+use crate::image::prepare::{Recipe, complete};
+use crate::image::store::{Image, Store};
+use crate::overlay::{Config, UpperConfig};
+use crate::vfs::error::Context;
+use crate::vfs::{Error, Result};
+use nix::errno::Errno;
+use nix::mount::MsFlags;
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Mounts an image: as a container, by name or by a new one, or as the draft says.
+pub fn mount(
+    store: &StoreArgs,
+    image: Option<String>,
+    name: Option<String>,
+    draft: Draft,
+    mountpoint: PathBuf,
+) -> ExitCode {
+    let prepared = store.open().and_then(|store| {
+        let what = What::find(&store, image, name.as_deref(), &draft)?;
+        Ok((store, what))
+    });
+    match prepared {
+        Ok((store, what)) => what.mount(&store, draft, mountpoint),
+        Err(e) => finish("mount", Err(e)),
+    }
+}
+
+/// What is to be mounted.
+struct What {
+    image: Image,
+    text: String,
+    container: Option<Container>,
+    /// The container was made for this mount.
+    new: bool,
+}
+
+impl What {
+    fn find(
+        store: &Store,
+        image: Option<String>,
+        name: Option<&str>,
+        draft: &Draft,
+    ) -> Result<What> {
+        let known = match name.map(|name| store.container(name)) {
+            Some(Err(e)) if e.is(Errno::ENOENT) && image.is_some() => None,
+            other => other.transpose()?,
+        };
+        let text = match (image, &known) {
+            (Some(text), _) => text,
+            (None, Some(known)) => known.record.manifest.digest().to_string(),
+            (None, None) => return Err(Error::because(Errno::EINVAL, "no image")),
+        };
+        let found = store.resolve(&text)?;
+        complete(store, &found)?;
+        if let Some(known) = &known
+            && known.record.id != found.id
+        {
+            let why = format!(
+                "container {:?} is over another image: {}",
+                known.name, known.record.image
+            );
+            return Err(Error::because(Errno::EINVAL, why));
+        }
+        let alone = draft.upper.is_some() || draft.mount.flags.contains(MsFlags::MS_RDONLY);
+        let new = known.is_none() && !alone;
+        let container = match known {
+            None if new => Some(store.make_container(name, &found, &text)?),
+            other => other,
+        };
+        Ok(What {
+            image: found,
+            text,
+            container,
+            new,
+        })
+    }
+
+    fn mount(mut self, store: &Store, mut draft: Draft, mountpoint: PathBuf) -> ExitCode {
+        match &self.container {
+            Some(container) => {
+                draft.upper = Some(container.upper());
+                draft.work = Some(container.work());
+                draft.mount.fsname = container.fsname();
+            }
+            None => draft.mount.fsname.clone_from(&self.text),
+        }
+        let request = match draft.finish(mountpoint) {
+            Ok(request) => request,
+            Err(why) => return self.give_up(store, |_| super::usage_error("mount", &why)),
+        };
+        let noted = std::path::absolute(&request.mountpoint)
+            .map_err(Error::from)
+            .and_then(|at| match &mut self.container {
+                Some(container) => container.note_mountpoint(&at),
+                None => Ok(()),
+            });
+        if let Err(e) = noted {
+            return self.give_up(store, |_| finish("mount", Err(e)));
+        }
+        if self.new
+            && let Some(container) = &self.container
+        {
+            super::print(&format!("{}\n", container.name));
+        }
+        let recipe = recipe(store, &self.image);
+        match serve::mount_over("vellum", Box::new(move |key| recipe.open(key)), &request) {
+            ExitCode::SUCCESS => ExitCode::SUCCESS,
+            failed => self.give_up(store, |_| failed),
+        }
+    }
+
+    /// A container that never was mounted does not stay.
+    fn give_up(&self, store: &Store, then: impl FnOnce(&What) -> ExitCode) -> ExitCode {
+        if self.new
+            && let Some(container) = &self.container
+            && let Err(e) = store.remove_container(container)
+        {
+            complain(
+                "mount",
+                &e.context(format!("container {:?} stays", container.name)),
+            );
+        }
+        then(self)
+    }
+}
+
+fn recipe(store: &Store, image: &Image) -> Recipe {
+    Recipe {
+        root: store.root().to_owned(),
+        image: image.digest,
+    }
+}
+
+/// Calls `then` with the upper and the mount of a container; one that is not mounted is, read-only,
+/// for that time.
+pub fn with_mount<T>(
+    store: &Store,
+    container: &Container,
+    image: &Image,
+    then: impl FnOnce(BorrowedFd<'_>, BorrowedFd<'_>) -> Result<T>,
+) -> Result<T> {
+    let open = |path: &Path| File::open(path).context(|| path.display().to_string());
+    if let Some(at) = container.mounted_on()? {
+        let mount = open(&at)?;
+        // what the kernel has gathered reaches the upper
+        rustix::fs::syncfs(&mount).context(|| at.display().to_string())?;
+        return then(open(&container.upper())?.as_fd(), mount.as_fd());
+    }
+    complete(store, image)?;
+    let at = container.mountpoint();
+    let config = Config {
+        upper: Some(UpperConfig::new(container.upper(), container.work())),
+        ..Config::default()
+    };
+    let options = MountOptions {
+        flags: MsFlags::MS_RDONLY,
+        fsname: container.fsname(),
+        ..MountOptions::default()
+    };
+    let recipe = recipe(store, image);
+    fuse::run_over(
+        Box::new(move |key| recipe.open(key)),
+        &config,
+        &options,
+        &at,
+        false,
+    )
+    .context(|| format!("mounting container {:?} for a moment", container.name))?;
+    let done = open(&container.upper()).and_then(|upper| {
+        let mount = open(&at)?;
+        then(upper.as_fd(), mount.as_fd())
+    });
+    fuse::unmount(&at, false)?;
+    done
+}
