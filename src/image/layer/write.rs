@@ -25,6 +25,8 @@ const PAX_NAME: &[u8] = b"././@PaxHeader";
 /// A hard link is written with owner, mode, time and attributes of its file, since docker and
 /// containerd set them once more when they meet it. Those of a file that is not in this layer are
 /// not known; they are written as zeros.
+///
+/// Headers are written one by one: a file wants a [`std::io::BufWriter`] around it.
 #[derive(Debug)]
 pub struct LayerWriter<W> {
     out: W,
@@ -32,6 +34,8 @@ pub struct LayerWriter<W> {
     metas: HashMap<Path, Arc<Meta>>,
     /// An entry was written in part, so nothing can follow.
     broken: bool,
+    /// What data goes through.
+    buf: Vec<u8>,
 }
 
 /// An entry's header in the making: what goes into the block, and what into records.
@@ -47,6 +51,7 @@ impl<W: Write> LayerWriter<W> {
             out,
             metas: HashMap::new(),
             broken: false,
+            buf: vec![0; 1 << 17],
         }
     }
 
@@ -62,7 +67,7 @@ impl<W: Write> LayerWriter<W> {
         };
         self.broken = true;
         head.write(&mut self.out).context(what)?;
-        copy(data, &mut self.out, size).context(what)?;
+        copy(data, &mut self.out, size, &mut self.buf).context(what)?;
         self.broken = false;
         self.remember(entry);
         Ok(())
@@ -233,7 +238,8 @@ impl Head {
             plain.perm(0o644);
             plain.size(len);
             out.write_all(&plain.into_block())?;
-            copy(&mut &*self.records, out, len)?;
+            out.write_all(&self.records)?;
+            pad(out, len)?;
         }
         out.write_all(&self.plain.into_block())?;
         Ok(())
@@ -266,14 +272,31 @@ fn short(text: &[u8]) -> Vec<u8> {
 }
 
 /// Copies `len` bytes and their padding.
-fn copy(from: &mut dyn Read, to: &mut impl Write, len: u64) -> Result<()> {
-    let copied = io::copy(&mut from.take(len), to)?;
-    if copied != len {
-        return Err(Error::because(
-            Errno::EIO,
-            format!("{copied} bytes of data where {len} were announced"),
-        ));
+fn copy(from: &mut dyn Read, to: &mut impl Write, len: u64, buf: &mut [u8]) -> Result<()> {
+    let mut left = len;
+    while left > 0 {
+        let room = usize::try_from(left).map_or(buf.len(), |l| l.min(buf.len()));
+        let (part, _) = buf.split_at_mut(room);
+        let n = match from.read(part) {
+            Ok(n) => n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            Err(e) => return Err(e.into()),
+        };
+        if n == 0 {
+            return Err(Error::because(
+                Errno::EIO,
+                format!("{} bytes of data where {len} were announced", len - left),
+            ));
+        }
+        to.write_all(part.get(..n).unwrap_or_default())?;
+        left -= n as u64;
     }
-    io::copy(&mut io::repeat(0).take(padding(len)), to)?;
-    Ok(())
+    pad(to, len)
+}
+
+/// Fills up the last block of `len` bytes.
+fn pad(to: &mut impl Write, len: u64) -> Result<()> {
+    let zeros = [0; BLOCK];
+    let (padding, _) = zeros.split_at(padding(len) as usize);
+    Ok(to.write_all(padding)?)
 }

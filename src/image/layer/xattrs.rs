@@ -44,14 +44,6 @@ pub struct Found {
 /// All attributes of an entry.
 pub fn find(said: &Said<'_>, limits: &Limits) -> Result<Found> {
     let mut all = BTreeMap::new();
-    // what is exact comes last and stays
-    for (record, name) in ACLS {
-        if let Some(text) = said.get(record)
-            && let Some(value) = acl::from_text(text).context(|| record)?
-        {
-            all.insert(name.as_bytes().to_vec(), value);
-        }
-    }
     for (name, value) in said.below(LIBARCHIVE) {
         let decoded = percent(name).zip(base64(value));
         let (name, value) = decoded
@@ -60,6 +52,15 @@ pub fn find(said: &Said<'_>, limits: &Limits) -> Result<Found> {
     }
     for (name, value) in said.below(SCHILY) {
         all.insert(unescape(name), value.to_vec());
+    }
+    // GNU tar writes the attribute and the text; the text may have names, which say less
+    for (record, name) in ACLS {
+        if let Some(text) = said.get(record)
+            && !all.contains_key(name.as_bytes())
+            && let Some(value) = acl::from_text(text).context(|| record)?
+        {
+            all.insert(name.as_bytes().to_vec(), value);
+        }
     }
     let mut found = Found::default();
     for (name, value) in all {
@@ -241,7 +242,7 @@ mod tests {
         let f = found(&[("SCHILY.acl.access", text)]).unwrap();
         assert_eq!(&*f.xattrs[0].0, b"system.posix_acl_access");
         let f = found(&[
-            ("SCHILY.acl.access", text),
+            ("SCHILY.acl.access", b"user:somebody:r--"),
             ("SCHILY.xattr.system.posix_acl_access", b"exact"),
         ]);
         assert_eq!(

@@ -175,6 +175,31 @@ fn numbers_in_base_256() {
 }
 
 #[test]
+fn huge_files() {
+    let size = 1 << 39;
+    let mut base256 = header(b'0', b"a", 0);
+    base256[124..136].copy_from_slice(b"\x80\0\0\0\0\0\0\x80\0\0\0\0");
+    let by_pax = Tar::default().pax(b'x', &[("size", b"549755813888")]);
+    let mut ours = Vec::new();
+    let huge = entry("a", Item::File(plain(), size));
+    // of which there is nothing here
+    assert!(
+        LayerWriter::new(&mut ours)
+            .add(&huge, &mut &[][..])
+            .is_err()
+    );
+    for tar in [
+        Tar::default().block(base256).0,
+        by_pax.entry(b'0', b"a", b"").0,
+        ours,
+    ] {
+        let mut reader = LayerReader::new(&*tar, Limits::default());
+        assert_eq!(reader.next_entry().unwrap(), Some(huge.clone()));
+        assert!(reader.read(&mut [0]).is_err());
+    }
+}
+
+#[test]
 fn sizes_of_what_has_no_data_mean_nothing() {
     let mut link = header(b'1', b"b", 1000);
     link[157] = b'a';
