@@ -458,6 +458,26 @@ fn without_an_upper_nothing_is_written() {
     );
 }
 
+/// An image without layers has no root, either.
+#[test]
+fn an_upper_may_stand_over_nothing() {
+    let bed = Bed::usual();
+    let nothing = || -> vellum::overlay::MakeLower {
+        Box::new(|_| Ok(std::sync::Arc::new(vellum::lower::EmptyLower)))
+    };
+    let e = Engine::over(nothing(), &bed.config()).unwrap();
+    let made = e.create(&ROOT, NodeId::ROOT, b"f", 0o644, 0).unwrap();
+    e.write(made.ino, 0, b"x", false).unwrap();
+    assert_eq!(names(&e, NodeId::ROOT), [b"f"]);
+    drop(e);
+    let e = Engine::over(nothing(), &bed.config()).unwrap();
+    assert_eq!(
+        (at(&e, "f").ino, read(&e, made.ino)),
+        (made.ino, b"x".to_vec())
+    );
+    assert!(Engine::over(nothing(), &Config::default()).is_err());
+}
+
 /// Flips one byte of a file.
 fn flip(path: &Path, at: u64) {
     let file = fs::OpenOptions::new()

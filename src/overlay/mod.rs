@@ -136,8 +136,14 @@ impl Engine {
         }
         let key = CookieKey::new();
         let lower = make(key.clone())?;
+        let layered = match lower.attr(NodeId::ROOT) {
+            Ok(_) => true,
+            // the tree of no layers at all
+            Err(e) if e.is(Errno::ESTALE) && config.upper.is_some() => false,
+            Err(e) => return Err(e.context("root of the image")),
+        };
         let space = Arc::new(InoSpace::above_image());
-        Engine::stack((lower, true), config, config.ownership()?, space, key)
+        Engine::stack((lower, layered), config, config.ownership()?, space, key)
     }
 
     fn stack(

@@ -5,7 +5,6 @@ use crate::vfs::{Error, Result};
 use memmap2::{Advice, Mmap};
 use nix::errno::Errno;
 use std::fs::File;
-use std::io::ErrorKind;
 use std::ops::Range;
 
 /// A file in memory. The file must be one of ours: published whole, by rename, and never written,
@@ -35,11 +34,14 @@ impl Map {
     /// first touch of it would end the process by SIGBUS.
     pub fn bring(&self, part: Range<usize>) -> Result<()> {
         let len = part.end.saturating_sub(part.start);
-        match self.0.advise_range(Advice::PopulateRead, part.start, len) {
+        let Err(e) = self.0.advise_range(Advice::PopulateRead, part.start, len) else {
+            return Ok(());
+        };
+        match e.raw_os_error() {
             // before Linux 5.14: then the first touch brings it
-            Err(e) if e.kind() == ErrorKind::InvalidInput => Ok(()),
-            Err(e) => Err(Error::because(Errno::EIO, e)),
-            Ok(()) => Ok(()),
+            Some(libc::EINVAL) => Ok(()),
+            Some(libc::EFAULT) => Err(Error::because(Errno::EIO, "the disk does not give it")),
+            _ => Err(e.into()),
         }
     }
 }
