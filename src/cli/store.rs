@@ -84,8 +84,14 @@ mod tests {
     #[test]
     fn a_failure_says_what_is_not_said_yet() {
         let e = Error::because(Errno::EBADMSG, "blob x: has 2 bytes, not 3");
-        assert_eq!(line("load", &e), "vellum: load: blob x: has 2 bytes, not 3 (EBADMSG)");
+        assert_eq!(
+            line("load", &e),
+            "vellum: load: blob x: has 2 bytes, not 3 (EBADMSG)"
+        );
         let e = Error::because(Errno::EACCES, "blob x");
-        assert_eq!(line("load", &e), "vellum: load: blob x: Permission denied (EACCES)");
+        assert_eq!(
+            line("load", &e),
+            "vellum: load: blob x: Permission denied (EACCES)"
+        );
     }
 }

@@ -569,7 +569,10 @@ fn a_faulty_archive_leaves_the_store_as_it_was() {
         (Vec::new(), "no whole tar"),
         (tar_of(&[("file", b"x")]), "neither an OCI image layout"),
         (tar_of(&[("manifest.json", b"[]")]), "lists no image"),
-        (tar_of(&[("manifest.json", b"{")]), "manifest.json: invalid type"),
+        (
+            tar_of(&[("manifest.json", b"{")]),
+            "manifest.json: invalid type",
+        ),
         (
             tar_of(&[("manifest.json", br#"[{"Config":"../../etc/passwd"}]"#)]),
             "is missing",
