@@ -39,7 +39,7 @@ impl Default for Limits {
 /// compressed data is an error.
 pub(super) enum Decoder<R: BufRead> {
     Plain(R),
-    Gzip(MultiGzDecoder<R>),
+    Gzip(Box<MultiGzDecoder<R>>),
     Zstd(zstd::stream::read::Decoder<'static, R>),
 }
 
@@ -48,7 +48,7 @@ impl<R: BufRead> Decoder<R> {
     pub fn new(compression: Compression, from: R) -> io::Result<Decoder<R>> {
         Ok(match compression {
             Compression::None => Decoder::Plain(from),
-            Compression::Gzip => Decoder::Gzip(MultiGzDecoder::new(from)),
+            Compression::Gzip => Decoder::Gzip(Box::new(MultiGzDecoder::new(from))),
             Compression::Zstd => Decoder::Zstd(zstd::stream::read::Decoder::with_buffer(from)?),
         })
     }

@@ -90,8 +90,7 @@ impl Store {
     pub fn open(root: &Path) -> Result<Store> {
         check_format(root)?;
         if !is_empty(&root.join(TMP))? {
-            // whoever works there holds the lock, and then this does nothing
-            drop(Exclusive::try_open(root)?);
+            sweep_if_alone(root)?;
         }
         Ok(Store {
             root: root.to_owned(),
@@ -156,6 +155,14 @@ impl Exclusive {
         };
         publish::sweep(&store.path(TMP))?;
         Ok(Exclusive(store))
+    }
+}
+
+/// Empties `tmp`, unless somebody works there, or it is not ours to change.
+fn sweep_if_alone(root: &Path) -> Result<()> {
+    match Exclusive::try_open(root) {
+        Err(e) if matches!(e.errno(), Errno::EACCES | Errno::EPERM | Errno::EROFS) => Ok(()),
+        swept => swept.map(drop),
     }
 }
 
