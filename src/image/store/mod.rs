@@ -200,6 +200,7 @@ fn make(root: &Path) -> Result<()> {
         private
             .create(&path)
             .context(|| path.display().to_string())?;
+        publish::sync_parent(&path)?;
     }
     for lock in [LOCK, NAMES_LOCK] {
         let path = root.join(lock);
