@@ -67,14 +67,17 @@ pub fn complain(command: &str, e: &Error) {
 /// reason, which says it better.
 fn line(command: &str, e: &Error) -> String {
     let errno = e.errno();
-    match errno {
+    let text = match errno {
         Errno::EBADMSG | Errno::EFBIG | Errno::EINVAL | Errno::ENOTUNIQ | Errno::EOPNOTSUPP
             if !e.reason().is_empty() =>
         {
             format!("vellum: {command}: {} ({errno:?})", e.reason())
         }
         _ => format!("vellum: {command}: {e} ({errno:?})"),
-    }
+    };
+    // an archive may have names in it that would steer a terminal
+    let plain = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    text.chars().map(plain).collect()
 }
 
 #[cfg(test)]
@@ -87,6 +90,11 @@ mod tests {
         assert_eq!(
             line("load", &e),
             "vellum: load: blob x: has 2 bytes, not 3 (EBADMSG)"
+        );
+        let e = Error::because(Errno::EBADMSG, "\x1b[2Jx\n");
+        assert_eq!(
+            line("load", &e),
+            "vellum: load: \u{fffd}[2Jx\u{fffd} (EBADMSG)"
         );
         let e = Error::because(Errno::EACCES, "blob x");
         assert_eq!(

@@ -93,8 +93,7 @@ impl Store {
     pub fn open(root: &Path) -> Result<Store> {
         check_format(root)?;
         if !is_empty(&root.join(TMP))? {
-            // whoever works there holds the lock, and then this does nothing
-            drop(Exclusive::try_open(root)?);
+            sweep_if_alone(root)?;
         }
         Ok(Store {
             root: root.to_owned(),
@@ -162,6 +161,14 @@ impl Exclusive {
     }
 }
 
+/// Empties `tmp`, unless somebody works there, or it is not ours to change.
+fn sweep_if_alone(root: &Path) -> Result<()> {
+    match Exclusive::try_open(root) {
+        Err(e) if matches!(e.errno(), Errno::EACCES | Errno::EPERM | Errno::EROFS) => Ok(()),
+        swept => swept.map(drop),
+    }
+}
+
 fn check_format(root: &Path) -> Result<()> {
     match absent_ok(fs::read(root.join(VERSION)).map_err(Error::from)) {
         Ok(Some(text)) if text == FORMAT.as_bytes() => Ok(()),
@@ -196,6 +203,7 @@ fn make(root: &Path) -> Result<()> {
         private
             .create(&path)
             .context(|| path.display().to_string())?;
+        publish::sync_parent(&path)?;
     }
     for lock in [LOCK, NAMES_LOCK] {
         let path = root.join(lock);
