@@ -62,7 +62,7 @@ impl Data {
     /// Passes over what is left of it.
     pub fn finish<R: Read>(&mut self, from: &mut Stream<R>) -> Result<()> {
         from.skip(self.left)?;
-        from.skip(self.padding)?;
+        from.skip_padding(self.padding)?;
         *self = Data::default();
         Ok(())
     }

@@ -65,6 +65,17 @@ impl<R: Read> Stream<R> {
         }
     }
 
+    /// Reads the padding after the data of a file. umoci leaves it out after the last file, and Go's
+    /// reader, so docker, takes that for the end of the archive: all data is there.
+    pub fn skip_padding(&mut self, len: u64) -> Result<()> {
+        let n = io::copy(&mut (&mut self.inner).take(len), &mut io::sink())?;
+        if n == len || n == 0 {
+            Ok(())
+        } else {
+            Err(truncated().into())
+        }
+    }
+
     /// Reads some bytes, at least one if `buf` has room for one.
     pub fn some(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         match self.inner.read(buf)? {
