@@ -173,3 +173,20 @@ fn ids_are_known_by_their_beginning() {
         assert_eq!(IdPrefix::parse(text), None, "{text}");
     }
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(4096))]
+
+    /// Every name that is accepted is read back, whole and in its short form.
+    #[test]
+    fn what_is_accepted_is_read_back(
+        text in "((docker\\.io|index\\.docker\\.io|localhost|[A-Za-z.-]{1,6}|\\[::1\\])(:[0-9]{1,2})?/)?\
+                 (library/|localhost/|a\\.b/)?[a-z0-9]{1,3}([._/-]{1,2}[a-z0-9]{1,2}){0,3}(:[A-Za-z0-9_.-]{1,4})?",
+    ) {
+        if let Ok(name) = text.parse::<Reference>() {
+            let name = name.tagged();
+            proptest::prop_assert_eq!(&name.to_string().parse::<Reference>().unwrap(), &name);
+            proptest::prop_assert_eq!(&name.familiar().parse::<Reference>().unwrap(), &name);
+        }
+    }
+}

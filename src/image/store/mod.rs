@@ -197,8 +197,14 @@ fn make(root: &Path) -> Result<()> {
     // layers hold files that only some may read: the folder is its owner's alone
     let mut private = fs::DirBuilder::new();
     private.recursive(true).mode(0o700).create(root)?;
+    // one makes it, the others find it made
+    let _making = Lock::exclusive(root)?;
+    if root.join(VERSION).exists() {
+        return Ok(());
+    }
     refuse_other_content(root)?;
-    for dir in [BLOBS, OWN, TMP, LAYERS, OBJECTS, CHAINS, UPPERS, PINS] {
+    // our own folder first: by it a store that a crash left half made is known
+    for dir in [OWN, BLOBS, TMP, LAYERS, OBJECTS, CHAINS, UPPERS, PINS] {
         let path = root.join(dir);
         private
             .create(&path)

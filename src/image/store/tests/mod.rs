@@ -1,3 +1,7 @@
+//! The store, by its own functions.
+
+mod making;
+
 use super::*;
 use crate::image::digest::Digest;
 use crate::image::oci::{CONFIG, Descriptor, LAYER, MANIFEST, chain_id, descriptor, render};
@@ -72,50 +76,6 @@ impl Bed {
 
 fn name(text: &str) -> Reference {
     text.parse().unwrap()
-}
-
-#[test]
-fn a_store_is_an_image_layout_and_made_once() {
-    let bed = Bed::new();
-    let text = fs::read_to_string(bed.root().join("oci-layout")).unwrap();
-    assert_eq!(text, r#"{"imageLayoutVersion":"1.0.0"}"#);
-    let image = bed.image("a");
-    bed.store.tag(&name("a"), &image).unwrap();
-    let again = Store::create(&bed.root()).unwrap();
-    assert_eq!(again.entries().unwrap().len(), 1);
-    use std::os::unix::fs::PermissionsExt;
-    let mode = fs::metadata(bed.root()).unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, 0o700);
-}
-
-#[test]
-fn what_is_no_store_is_refused() {
-    let dir = tempfile::tempdir().unwrap();
-    let e = Store::open(dir.path()).unwrap_err();
-    assert!(
-        e.is(Errno::ENOENT) && e.reason().contains("no image store"),
-        "{e}"
-    );
-    fs::write(dir.path().join("thesis.txt"), "").unwrap();
-    let e = Store::create(dir.path()).unwrap_err();
-    assert!(e.is(Errno::ENOTEMPTY), "{e}");
-    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
-
-    let bed = Bed::new();
-    fs::write(bed.root().join(VERSION), "2\n").unwrap();
-    let e = Store::open(&bed.root()).unwrap_err();
-    assert!(e.reason().contains("format 2"), "{e}");
-}
-
-#[test]
-fn a_layout_of_somebody_else_becomes_a_store() {
-    let dir = tempfile::tempdir().unwrap();
-    fs::write(dir.path().join(LAYOUT), LAYOUT_TEXT).unwrap();
-    let one = descriptor(MANIFEST, Digest::of(b"x"), 1);
-    let index = json!({"schemaVersion": 2, "manifests": [one]});
-    fs::write(dir.path().join(INDEX), render(&index).unwrap()).unwrap();
-    let store = Store::create(dir.path()).unwrap();
-    assert_eq!(store.entries().unwrap().len(), 1);
 }
 
 #[test]
