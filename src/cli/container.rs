@@ -55,12 +55,14 @@ impl What {
             Some(Err(e)) if e.is(Errno::ENOENT) && image.is_some() => None,
             other => other.transpose()?,
         };
-        let text = match (image, &known) {
-            (Some(text), _) => text,
-            (None, Some(known)) => known.record.manifest.digest().to_string(),
+        let (found, text) = match (image, &known) {
+            (Some(text), _) => (store.resolve(&text)?, text),
+            (None, Some(known)) => {
+                let found = store.image(&known.record.manifest)?;
+                (found, known.record.image.clone())
+            }
             (None, None) => return Err(Error::because(Errno::EINVAL, "no image")),
         };
-        let found = store.resolve(&text)?;
         complete(store, &found)?;
         if let Some(known) = &known
             && known.record.id != found.id
@@ -137,7 +139,7 @@ impl What {
 fn recipe(store: &Store, image: &Image) -> Recipe {
     Recipe {
         root: store.root().to_owned(),
-        image: image.digest,
+        manifest: image.manifest.clone(),
     }
 }
 

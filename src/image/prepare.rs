@@ -4,12 +4,12 @@
 //! all its layers are there: their tables are merged, and the tree becomes an index.
 
 use super::digest::Digest;
-use super::index;
+use super::index::{self, Index};
 use super::layer;
 use super::load::Unpack;
 use super::lower::ImageLower;
 use super::merge::Merge;
-use super::oci::chain_id;
+use super::oci::{Descriptor, chain_id};
 use super::store::{Image, Store, StoreContents};
 use super::table::Table;
 use super::unpack::{TABLE, unpack};
@@ -47,13 +47,17 @@ impl Unpack for Prepare {
         if store.has_index(chain) {
             return Ok(());
         }
-        let mut temp = store.temp()?;
-        let mut out = BufWriter::with_capacity(1 << 20, temp.file());
-        index::write(&tree(store, diff_ids)?, &mut out)?;
-        out.flush()?;
-        drop(out);
-        store.publish_index(chain, temp)
+        write_index(store, chain, diff_ids)
     }
+}
+
+fn write_index(store: &Store, chain: Digest, diff_ids: &[Digest]) -> Result<()> {
+    let mut temp = store.temp()?;
+    let mut out = BufWriter::with_capacity(1 << 20, temp.file());
+    index::write(&tree(store, diff_ids)?, &mut out)?;
+    out.flush()?;
+    drop(out);
+    store.publish_index(chain, temp)
 }
 
 /// The tree of an image with these layers, lowest first.
@@ -69,13 +73,22 @@ fn tree(store: &Store, diff_ids: &[Digest]) -> Result<super::tree::Tree> {
     Ok(merge.finish())
 }
 
-/// Makes the index of an image where it is missing.
+/// Makes the index of an image where it is missing, damaged, or of another version: it is a cache.
 pub fn complete(store: &Store, image: &Image) -> Result<()> {
     if let Some(missing) = image.diff_ids.iter().find(|id| !store.has_layer(**id)) {
         let why = format!("layer {missing} of the image is not unpacked; load the image again");
         return Err(Error::because(Errno::ENOENT, why));
     }
-    Prepare.finish(store, &image.diff_ids)
+    let Some(chain) = image.chain_id() else {
+        return Ok(());
+    };
+    match Index::open(&store.index_path(chain)) {
+        Ok(_) => Ok(()),
+        Err(e) => {
+            log::debug!("index {chain} is made again: {e}");
+            write_index(store, chain, &image.diff_ids)
+        }
+    }
 }
 
 /// What a mount of an image is made of, in the process that will serve it.
@@ -83,15 +96,15 @@ pub fn complete(store: &Store, image: &Image) -> Result<()> {
 pub struct Recipe {
     /// Where the store is.
     pub root: PathBuf,
-    /// The digest of the image's manifest.
-    pub image: Digest,
+    /// The image's manifest.
+    pub manifest: Descriptor,
 }
 
 impl Recipe {
     /// Opens the tree of the image, which stays in the store for as long as that is open.
     pub fn open(&self, key: CookieKey) -> Result<Arc<dyn Lower>> {
         let store = Store::open(&self.root)?;
-        let image = store.resolve(&self.image.to_string())?;
+        let image = store.image(&self.manifest)?;
         complete(&store, &image)?;
         let Some(chain) = image.chain_id() else {
             return Ok(Arc::new(EmptyLower));
