@@ -35,8 +35,10 @@ fn check_part(part: &[u8]) -> Result<()> {
     if part.contains(&0) {
         return Err(invalid(format!("{} has a NUL in it", shown(part))));
     }
-    if part.len() > NAME_MAX {
-        let long = format!("{} is longer than {NAME_MAX} bytes", shown(part));
+    // what a whiteout hides may be as long as any name; the mark itself is never a file
+    let name = part.strip_prefix(AUFS_PREFIX).unwrap_or(part);
+    if name.len() > NAME_MAX {
+        let long = format!("{} is longer than {NAME_MAX} bytes", shown(name));
         return Err(invalid(long));
     }
     Ok(())

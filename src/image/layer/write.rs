@@ -6,7 +6,7 @@ use super::stream::padding;
 use super::{BLOCK, head, invalid, paths, pax, shown, xattrs};
 use crate::image::entry::{Entry, Item, Meta, Path};
 use crate::vfs::error::Context;
-use crate::vfs::whiteout::{AUFS_OPAQUE, AUFS_PREFIX, NAME_MAX, is_private_xattr};
+use crate::vfs::whiteout::{AUFS_OPAQUE, AUFS_PREFIX, is_private_xattr};
 use crate::vfs::{Error, Result};
 use nix::errno::Errno;
 use std::collections::HashMap;
@@ -154,17 +154,13 @@ impl<W: Write> LayerWriter<W> {
     }
 }
 
-/// An empty file with a name that says what it hides. Where there is no room in the name, a device
-/// 0:0, which is what overlayfs has.
+/// An empty file with a name that says what it hides. That name may be longer than a file's can be: no
+/// reader makes a file of it, and so buildah writes it, too.
 fn whiteout(path: &[Box<[u8]>]) -> Result<Head> {
     let Some((name, dir)) = path.split_last() else {
         return Err(invalid("a whiteout of the root"));
     };
     let mark = [AUFS_PREFIX, name].concat();
-    if mark.len() > NAME_MAX {
-        let head = Head::new(b'3', &paths::join(path), &Meta::default())?;
-        return Ok(head.device(0));
-    }
     let path = [dir, &[mark.into()]].concat();
     Head::new(b'0', &paths::join(&path), &Meta::default())
 }
