@@ -21,6 +21,7 @@ build: ## the optimised binary, target/release/vellum
 demo: build ## a Debian root in layers, mounted, lived in, unmounted (about 2 minutes at first)
 	@scripts/deps.sh demo
 	@scripts/demo.sh
+	@scripts/demo-image.sh
 
 test: ## every test, real mounts included (root and /dev/fuse); under 20 minutes
 	@scripts/deps.sh build test

@@ -14,19 +14,7 @@ ROOM=$(mktemp -d "${TMPDIR:-/tmp}/vellum-demo.XXXXXX")
 MNT=$ROOM/mnt
 export DEBIAN_FRONTEND=noninteractive DEBCONF_NOWARNINGS=yes LC_ALL=C
 
-# ---- how it speaks
-
-bold=; dim=; plain=
-if [ -t 1 ]; then bold=$(printf '\033[1m') dim=$(printf '\033[2m') plain=$(printf '\033[0m'); fi
-step() { printf '\n%s== %s%s\n' "$bold" "$*" "$plain"; }
-# Prints a command as one would type it, and runs it; KEEP says which lines of its output to show.
-show() {
-    local line
-    line=$(printf '%s ' "$@" | sed "s|$VELLUM|vellum|g; s|$LAYERS/||g; s|$CACHE/debian/||g; s|$ROOM/||g; s|^inside |chroot |")
-    printf '%s$ %s%s\n' "$dim" "$line" "$plain"
-    "$@" 2>&1 | { grep -E "${KEEP:-}" || true; } | sed "s|$ROOM/||; s/^/  /"
-}
-quiet() { "$@" >"$ROOM/log" 2>&1 || { tail -20 "$ROOM/log" >&2; die "failed: $*"; }; }
+. "$(dirname "$0")/demo-lib.sh"
 
 # ---- leaving nothing behind
 
@@ -42,14 +30,6 @@ trap tidy EXIT
 trap 'exit 130' INT TERM
 
 # ---- life inside a mount
-
-# A command in the root at $1, with /proc for as long as it runs.
-inside() {
-    local root=$1
-    shift
-    unshare --mount --pid --fork --propagation private sh -c '
-        mount -t proc proc "$0/proc" && exec chroot "$0" "$@"' "$root" "$@"
-}
 
 # Makes layer $1 above the layers $2: what $3... changes inside a mount of Vellum.
 make_layer() {
