@@ -194,12 +194,15 @@ impl Store {
         Ok(Container { name, record, dir })
     }
 
-    /// All containers, by name.
+    /// All containers, by name. What has no record is none, and nobody's here.
     pub fn containers(&self) -> Result<Vec<Container>> {
         let dir = self.uppers();
         let mut names = Vec::new();
         for entry in fs::read_dir(&dir).context(|| dir.display().to_string())? {
-            names.extend(entry?.file_name().into_string().ok());
+            let name = entry?.file_name().into_string().ok();
+            names.extend(
+                name.filter(|n| check_name(n).is_ok() && dir.join(n).join(RECORD).exists()),
+            );
         }
         names.sort();
         names.iter().map(|name| self.container(name)).collect()

@@ -29,7 +29,7 @@ pub use contents::StoreContents;
 pub use images::Image;
 pub use layers::LayerInfo;
 pub use names::Entry;
-pub use pins::Pin;
+pub use pins::{Pin, User};
 pub(super) use publish::replace;
 pub use publish::{Staging, Temp};
 

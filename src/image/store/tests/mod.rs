@@ -1,6 +1,7 @@
 //! The store, by its own functions.
 
 mod making;
+mod users;
 
 use super::*;
 use crate::image::digest::Digest;
