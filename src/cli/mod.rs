@@ -27,6 +27,7 @@ mod serve;
 mod shell;
 mod store;
 mod tag;
+mod tree;
 mod umount;
 
 use clap::{Parser, Subcommand};
@@ -78,6 +79,7 @@ enum Command {
     Rmi(rmi::Rmi),
     History(history::History),
     Inspect(inspect::Inspect),
+    Tree(tree::Tree),
     Prune(prune::Prune),
     Df(df::Df),
     Bench(bench::Bench),
@@ -137,6 +139,7 @@ fn run(command: Command) -> ExitCode {
         Command::Rmi(rmi) => rmi.run(),
         Command::History(history) => history.run(),
         Command::Inspect(inspect) => inspect.run(),
+        Command::Tree(tree) => tree.run(),
         Command::Prune(prune) => prune.run(),
         Command::Df(df) => df.run(),
         Command::Bench(bench) => bench.run(),
