@@ -7,6 +7,7 @@ mod commit;
 mod container;
 mod df;
 mod diff;
+mod fsck;
 mod history;
 mod human;
 mod images;
@@ -81,6 +82,7 @@ enum Command {
     Inspect(inspect::Inspect),
     Tree(tree::Tree),
     Prune(prune::Prune),
+    Fsck(fsck::Fsck),
     Df(df::Df),
     Bench(bench::Bench),
     /// Mount with the command line of fuse-overlayfs
@@ -141,6 +143,7 @@ fn run(command: Command) -> ExitCode {
         Command::Inspect(inspect) => inspect.run(),
         Command::Tree(tree) => tree.run(),
         Command::Prune(prune) => prune.run(),
+        Command::Fsck(fsck) => fsck.run(),
         Command::Df(df) => df.run(),
         Command::Bench(bench) => bench.run(),
         Command::Overlayfs { args } => overlayfs::run(OsStr::new(overlayfs::NAME), args),

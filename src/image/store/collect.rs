@@ -173,12 +173,13 @@ impl Exclusive {
         for pin in &garbage.pins {
             remove(pin)?;
         }
+        for index in &garbage.indexes {
+            remove(&self.index_path(*index)).context(|| format!("remove index {index}"))?;
+        }
+        publish::sync_dir(&self.path(CHAINS))?;
         for layer in &garbage.layers {
-            // out of sight in one step, so that no half of it is ever seen
-            let staging = self.staging()?;
-            let away = staging.path().join("gone");
-            fs::rename(self.layer_path(*layer), &away)
-                .context(|| format!("remove unpacked layer {layer}"))?;
+            // so that no half of it is ever seen
+            self.remove_layer(*layer)?;
         }
         for path in self.paths_of(&garbage) {
             remove(&path).context(|| format!("remove {}", path.display()))?;
