@@ -1,5 +1,6 @@
 //! The store, by its own functions.
 
+mod crashes;
 mod making;
 mod users;
 
