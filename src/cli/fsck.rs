@@ -14,13 +14,14 @@ Examples:
   vellum fsck
   vellum fsck --repair
 
-Every blob is compared with its digest, and each layer is unpacked again and compared with what the
-store has of it. One line a fault: what, where, why, and the images that it concerns. Exit code 1 if
-a fault is left.
+Every blob is compared with its digest, and each layer is unpacked again and compared with what
+the store has of it. One line a fault: what, where, why, and the images that it concerns. Exit
+code 1 if a fault is left.
 
---repair makes unpacked layers, large files and indexes again from blobs that are whole. A blob that is
-damaged cannot be mended: it is removed, so that loading its image brings it again. It waits until no
-other process works with the store.")]
+--repair makes unpacked layers, large files and indexes again from blobs that are whole. A blob
+that is damaged cannot be mended: it is removed, so that loading its image brings it again. It
+waits until no other process works with the store. A mount shows what was mended when it is
+mounted again.")]
 pub struct Fsck {
     #[command(flatten)]
     store: StoreArgs,
@@ -73,9 +74,9 @@ impl Fsck {
         }
         let (found, left) = (report.faults.len(), report.left());
         out.push_str(&format!(
-            "Checked: {} images, {} layers; faults: {found}, mended: {}\n",
-            report.images,
-            report.layers,
+            "Checked: {}, {}; faults: {found}, mended: {}\n",
+            human::count(report.images, "image"),
+            human::count(report.layers, "layer"),
             found - left
         ));
         out

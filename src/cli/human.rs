@@ -89,6 +89,14 @@ pub fn seconds(time: &str) -> Option<i64> {
     Some(days * 86_400 + hour * 3600 + minute * 60 + second - offset)
 }
 
+/// A number of things.
+pub fn count(number: usize, what: &str) -> String {
+    match number {
+        1 => format!("1 {what}"),
+        n => format!("{n} {what}s"),
+    }
+}
+
 /// Text on one line, without what could steer a terminal.
 pub fn plain(text: &str) -> String {
     let plain = |c: char| if c.is_control() { '\u{fffd}' } else { c };

@@ -17,9 +17,9 @@ Examples:
   vellum rmi debian:12
   vellum rmi -f 4eaf0b6ad8b2
 
-A name is taken away; with its last name, an image goes. One that is mounted, or that a container is
-over, keeps its last name, and cannot be removed by its ID. What other images use stays. If another
-process is using the store, its space is freed by a later 'vellum prune'.")]
+A name is taken away; with its last name, an image goes. One that is mounted, or that a container
+is over, keeps its last name, and cannot be removed by its ID, not even by -f. What other images
+use stays. If another process is using the store, its space is freed by a later 'vellum prune'.")]
 pub struct Rmi {
     #[command(flatten)]
     store: StoreArgs,

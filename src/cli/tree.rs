@@ -20,8 +20,8 @@ Examples:
   vellum tree debian:12
   vellum tree --format json
 
-For each image its layers, the lowest first: diff ID, size, the command that made it, and the other
-images that have the same one.")]
+For each image its layers, the lowest first: diff ID, size, the command that made it, and the
+other images that have the same one.")]
 pub struct Tree {
     #[command(flatten)]
     store: StoreArgs,
