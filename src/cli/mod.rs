@@ -7,6 +7,7 @@ mod commit;
 mod container;
 mod df;
 mod diff;
+mod fsck;
 mod history;
 mod human;
 mod images;
@@ -27,6 +28,7 @@ mod serve;
 mod shell;
 mod store;
 mod tag;
+mod tree;
 mod umount;
 
 use clap::{Parser, Subcommand};
@@ -78,7 +80,9 @@ enum Command {
     Rmi(rmi::Rmi),
     History(history::History),
     Inspect(inspect::Inspect),
+    Tree(tree::Tree),
     Prune(prune::Prune),
+    Fsck(fsck::Fsck),
     Df(df::Df),
     Bench(bench::Bench),
     /// Mount with the command line of fuse-overlayfs
@@ -137,7 +141,9 @@ fn run(command: Command) -> ExitCode {
         Command::Rmi(rmi) => rmi.run(),
         Command::History(history) => history.run(),
         Command::Inspect(inspect) => inspect.run(),
+        Command::Tree(tree) => tree.run(),
         Command::Prune(prune) => prune.run(),
+        Command::Fsck(fsck) => fsck.run(),
         Command::Df(df) => df.run(),
         Command::Bench(bench) => bench.run(),
         Command::Overlayfs { args } => overlayfs::run(OsStr::new(overlayfs::NAME), args),

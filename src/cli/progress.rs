@@ -16,6 +16,14 @@ pub fn for_stderr(quiet: bool) -> Box<dyn Progress> {
     }
 }
 
+/// Bars on a terminal, and nothing elsewhere.
+pub fn bars(quiet: bool) -> Box<dyn Progress> {
+    match quiet || !std::io::stderr().is_terminal() {
+        true => Box::new(Silent),
+        false => Box::new(Bars::default()),
+    }
+}
+
 #[derive(Default)]
 struct Bars {
     all: MultiProgress,
@@ -66,6 +74,7 @@ fn line(diff_id: Digest, outcome: Outcome) -> String {
     let what = match outcome {
         Outcome::Present => "already there",
         Outcome::Loaded => "loaded",
+        Outcome::Checked => "checked",
     };
     format!("layer {}: {what}", diff_id.short())
 }

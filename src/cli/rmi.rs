@@ -1,8 +1,10 @@
 //! `vellum rmi`.
 
 use super::store::{StoreArgs, complain, finish};
+use crate::image::oci::digest_of;
 use crate::image::reference::Reference;
-use crate::image::store::Store;
+use crate::image::store::{Entry, Store};
+use crate::vfs::error::Context;
 use crate::vfs::{Error, Result};
 use clap::Args;
 use nix::errno::Errno;
@@ -15,8 +17,9 @@ Examples:
   vellum rmi debian:12
   vellum rmi -f 4eaf0b6ad8b2
 
-A name is taken away; with its last name, an image goes. What other images or mounts use stays. If another
-process is using the store, its space is freed by a later 'vellum prune'.")]
+A name is taken away; with its last name, an image goes. One that is mounted, or that a container
+is over, keeps its last name, and cannot be removed by its ID, not even by -f. What other images
+use stays. If another process is using the store, its space is freed by a later 'vellum prune'.")]
 pub struct Rmi {
     #[command(flatten)]
     store: StoreArgs,
@@ -65,13 +68,15 @@ impl Rmi {
     /// By name: that name. By ID: the only name, or by force all of them.
     fn one(&self, store: &Store, text: &str) -> Result<String> {
         let name = text.parse::<Reference>().ok().map(Reference::tagged);
-        if let Some(name) = name
-            && store
-                .entries()?
-                .iter()
-                .any(|e| e.name().as_ref() == Some(&name))
+        let entries = store.entries()?;
+        let is = |entry: &&Entry| name.is_some() && entry.name() == name;
+        if let Some(name) = &name
+            && let Some(entry) = entries.iter().find(is)
         {
-            store.untag(&name)?;
+            if !has_other_name(&entries, entry) {
+                not_in_use(store, entry).context(|| name.familiar())?;
+            }
+            store.untag(name)?;
             return Ok(format!("Untagged: {}\n", name.familiar()));
         }
         let image = store.resolve(text)?;
@@ -85,6 +90,9 @@ impl Rmi {
                 ),
             ));
         }
+        store
+            .check_unused(image.digest)
+            .context(|| text.to_owned())?;
         let gone = store.forget(image.digest)?;
         let names = gone.iter().filter_map(|e| e.name());
         let mut lines: String = names
@@ -102,5 +110,23 @@ impl Rmi {
         let garbage = store.collect(true)?;
         let line = |id: &_| format!("Deleted: {id}\n");
         Ok(garbage.layers.iter().map(line).collect())
+    }
+}
+
+/// True if the image of an entry has another name.
+fn has_other_name(entries: &[Entry], entry: &Entry) -> bool {
+    entries.iter().any(|other| {
+        let label = other.label();
+        label.is_some()
+            && label != entry.label()
+            && other.manifest.digest() == entry.manifest.digest()
+    })
+}
+
+/// Refuses if something uses the image of an entry, whether it can be read or not.
+fn not_in_use(store: &Store, entry: &Entry) -> Result<()> {
+    match store.image(&entry.manifest) {
+        Ok(image) => store.check_unused(image.digest),
+        Err(_) => store.check_unused(digest_of(&entry.manifest)?),
     }
 }

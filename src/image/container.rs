@@ -16,7 +16,8 @@ use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-const RECORD: &str = "container.json";
+/// The record of a container, in its folder.
+pub const RECORD: &str = "container.json";
 
 /// What is known of a container.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -194,14 +195,23 @@ impl Store {
         Ok(Container { name, record, dir })
     }
 
-    /// All containers, by name.
-    pub fn containers(&self) -> Result<Vec<Container>> {
+    /// The names of all containers, in order. What has no record is none.
+    pub fn container_names(&self) -> Result<Vec<String>> {
         let dir = self.uppers();
         let mut names = Vec::new();
         for entry in fs::read_dir(&dir).context(|| dir.display().to_string())? {
-            names.extend(entry?.file_name().into_string().ok());
+            let name = entry?.file_name().into_string().ok();
+            names.extend(
+                name.filter(|n| check_name(n).is_ok() && dir.join(n).join(RECORD).exists()),
+            );
         }
         names.sort();
+        Ok(names)
+    }
+
+    /// All containers, by name.
+    pub fn containers(&self) -> Result<Vec<Container>> {
+        let names = self.container_names()?;
         names.iter().map(|name| self.container(name)).collect()
     }
 

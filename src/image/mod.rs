@@ -12,6 +12,7 @@ pub mod commit;
 pub mod container;
 pub mod digest;
 pub mod entry;
+pub mod fsck;
 pub mod history;
 pub mod index;
 pub mod layer;

@@ -10,7 +10,7 @@ use super::load::Unpack;
 use super::lower::ImageLower;
 use super::merge::Merge;
 use super::oci::{Descriptor, chain_id};
-use super::store::{Image, Store, StoreContents};
+use super::store::{Image, Store, StoreContents, Temp};
 use super::table::Table;
 use super::unpack::{TABLE, unpack};
 use crate::lower::{EmptyLower, Lower};
@@ -52,12 +52,17 @@ impl Unpack for Prepare {
 }
 
 fn write_index(store: &Store, chain: Digest, diff_ids: &[Digest]) -> Result<()> {
+    store.publish_index(chain, fresh_index(store, diff_ids)?)
+}
+
+/// The index of a stack of layers, made of their tables, that nobody sees yet.
+pub fn fresh_index(store: &Store, diff_ids: &[Digest]) -> Result<Temp> {
     let mut temp = store.temp()?;
     let mut out = BufWriter::with_capacity(1 << 20, temp.file());
     index::write(&tree(store, diff_ids)?, &mut out)?;
     out.flush()?;
     drop(out);
-    store.publish_index(chain, temp)
+    Ok(temp)
 }
 
 /// The tree of an image with these layers, lowest first.

@@ -21,6 +21,7 @@ mod stream;
 
 pub use archive::Input;
 pub use progress::{Outcome, Progress, Silent};
+pub(super) use stream::Decoder;
 pub use stream::Limits;
 
 use crate::image::digest::Digest;

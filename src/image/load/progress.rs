@@ -9,6 +9,8 @@ pub enum Outcome {
     Present,
     /// It was read and verified.
     Loaded,
+    /// It was read, and compared with what the store has.
+    Checked,
 }
 
 /// Is told how far it is, by several threads.

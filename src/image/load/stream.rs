@@ -37,7 +37,7 @@ impl Default for Limits {
 
 /// What comes out of a compressed stream. It ends where the stream does; what stands after the
 /// compressed data is an error.
-pub(super) enum Decoder<R: BufRead> {
+pub(in crate::image) enum Decoder<R: BufRead> {
     Plain(R),
     Gzip(Box<MultiGzDecoder<R>>),
     Zstd(zstd::stream::read::Decoder<'static, R>),

@@ -88,7 +88,8 @@ impl PendingBlob {
 }
 
 impl Store {
-    fn blob_path(&self, digest: Digest) -> PathBuf {
+    /// The file of a blob, whether it is there or not.
+    pub fn blob_path(&self, digest: Digest) -> PathBuf {
         self.path(BLOBS).join(digest.hex())
     }
 

@@ -1,6 +1,7 @@
 //! Collection: what nothing reaches goes away.
 //!
-//! The roots are the entries of `index.json`, with or without those that have no name, and the pins.
+//! The roots are the entries of `index.json`, with or without those that have no name, the pins, and
+//! the images of containers.
 //! From a root everything is reached that an image needs: manifest, configuration, layers as blobs
 //! and unpacked, their objects, the index of all layers. A document that cannot be read stops a
 //! collection: what it reaches is not known.
@@ -62,12 +63,11 @@ pub struct Usage {
 }
 
 impl Store {
-    /// What no name reaches, and no pin; with `keep_nameless`, what no entry reaches.
+    /// What no name reaches, no pin and no container; with `keep_nameless`, what no entry reaches.
     pub fn garbage(&self, keep_nameless: bool) -> Result<Garbage> {
         let mut reach = Reach::default();
         let mut garbage = Garbage::default();
-        let (pinned, dead) = self.pinned()?;
-        garbage.pins = dead;
+        (_, garbage.pins) = self.pinned()?;
         for entry in self.entries()? {
             if keep_nameless || entry.label().is_some() {
                 self.mark(&entry.manifest, &mut reach)
@@ -76,9 +76,9 @@ impl Store {
                 garbage.nameless.push(digest_of(&entry.manifest)?);
             }
         }
-        for manifest in pinned {
+        for (user, manifest) in self.users()? {
             self.mark(&manifest, &mut reach)
-                .context(|| "pinned image")?;
+                .context(|| format!("image of {user}"))?;
         }
         let unreached = |all: Vec<Digest>, reached: &BTreeSet<Digest>| -> Vec<Digest> {
             all.into_iter().filter(|d| !reached.contains(d)).collect()
@@ -173,12 +173,13 @@ impl Exclusive {
         for pin in &garbage.pins {
             remove(pin)?;
         }
+        for index in &garbage.indexes {
+            remove(&self.index_path(*index)).context(|| format!("remove index {index}"))?;
+        }
+        publish::sync_dir(&self.path(CHAINS))?;
         for layer in &garbage.layers {
-            // out of sight in one step, so that no half of it is ever seen
-            let staging = self.staging()?;
-            let away = staging.path().join("gone");
-            fs::rename(self.layer_path(*layer), &away)
-                .context(|| format!("remove unpacked layer {layer}"))?;
+            // so that no half of it is ever seen
+            self.remove_layer(*layer)?;
         }
         for path in self.paths_of(&garbage) {
             remove(&path).context(|| format!("remove {}", path.display()))?;

@@ -6,7 +6,7 @@
 //! merged tree of a stack of layers, named by its chain ID.
 
 use super::blobs::digests_in;
-use super::publish::{sync_parent, sync_tree};
+use super::publish::{step, sync_parent, sync_tree};
 use super::{CHAINS, LAYERS, OBJECTS, Staging, Store, Temp};
 use crate::image::digest::Digest;
 use crate::vfs::error::Context;
@@ -16,7 +16,8 @@ use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-const INFO: &str = "layer.json";
+/// What the store knows of a layer, in its folder.
+pub const INFO: &str = "layer.json";
 /// Folder of a staged layer with objects that come with it.
 const NEW_OBJECTS: &str = "objects";
 
@@ -27,6 +28,14 @@ pub struct LayerInfo {
     pub size: u64,
     /// The objects that it refers to, each once, in order.
     pub objects: Vec<Digest>,
+}
+
+/// Writes down in a staged layer what the store knows of it.
+pub(super) fn seal(stage: &Path, diff_id: Digest, info: &LayerInfo) -> Result<()> {
+    let what = || format!("unpacked layer {diff_id}: {INFO}");
+    let text = serde_json::to_vec(info)
+        .map_err(|e| Error::because(Errno::EINVAL, format!("{}: {e}", what())))?;
+    fs::write(stage.join(INFO), text).context(what)
 }
 
 impl Store {
@@ -85,9 +94,7 @@ impl Store {
                 format!("{}: its object {missing} is missing", what()),
             ));
         }
-        let text = serde_json::to_vec(&info)
-            .map_err(|e| Error::because(Errno::EINVAL, format!("{}: {e}", what())))?;
-        fs::write(stage.path().join(INFO), text).context(what)?;
+        seal(stage.path(), diff_id, &info)?;
         sync_tree(stage.path())?;
         stage.publish(&self.layer_path(diff_id))
     }
@@ -109,19 +116,20 @@ impl Store {
             return Ok(());
         }
         let place = self.object_place(object)?;
-        File::open(from)
-            .and_then(|f| f.sync_all())
-            .and_then(|()| fs::rename(from, &place))
-            .context(|| format!("object {object}"))?;
+        let what = || format!("object {object}");
+        File::open(from).and_then(|f| f.sync_all()).context(what)?;
+        step("publish an object")?;
+        fs::rename(from, &place).context(what)?;
         sync_parent(&place)
     }
 
     /// The place of an object, in a folder that is there.
-    fn object_place(&self, object: Digest) -> Result<PathBuf> {
+    pub(super) fn object_place(&self, object: Digest) -> Result<PathBuf> {
         let place = self.object_path(object);
         if let Some(folder) = place.parent()
             && !folder.exists()
         {
+            step("make a folder of objects")?;
             fs::create_dir_all(folder)
                 .map_err(Error::from)
                 .and_then(|()| sync_parent(folder))

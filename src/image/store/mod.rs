@@ -19,17 +19,20 @@ mod contents;
 mod images;
 mod layers;
 mod lock;
+mod mend;
 mod names;
 mod pins;
 mod publish;
+#[cfg(test)]
+pub(super) mod stop;
 
 pub use blobs::{BlobWriter, PendingBlob};
 pub use collect::{Garbage, Usage};
 pub use contents::StoreContents;
-pub use images::Image;
-pub use layers::LayerInfo;
+pub use images::{Image, same_count};
+pub use layers::{INFO, LayerInfo};
 pub use names::Entry;
-pub use pins::Pin;
+pub use pins::{Pin, User};
 pub(super) use publish::replace;
 pub use publish::{Staging, Temp};
 
@@ -43,9 +46,12 @@ use std::ops::Deref;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-const LAYOUT: &str = "oci-layout";
-const LAYOUT_TEXT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
-const INDEX: &str = "index.json";
+/// The file that says that a folder is an OCI image layout.
+pub const LAYOUT: &str = "oci-layout";
+/// What is in it.
+pub const LAYOUT_TEXT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
+/// The file of names.
+pub const INDEX: &str = "index.json";
 const BLOBS: &str = "blobs/sha256";
 const OWN: &str = "vellum";
 const VERSION: &str = "vellum/version";

@@ -1,14 +1,18 @@
-//! Pins: images that stay because a process uses them.
+//! Pins, and other users: images that stay because something uses them.
 //!
 //! A pin is a file that names the manifest and that the process has locked. When the process ends,
 //! however it does, the lock ends, and the file means nothing any more; a collection removes it.
+//! A container uses its image for as long as it is there, mounted or not: its changes are worth
+//! nothing without what they were made over.
 
 use super::lock::Lock;
 use super::{Image, PINS, Store};
-use crate::image::oci::{Descriptor, render};
+use crate::image::digest::Digest;
+use crate::image::oci::{Descriptor, digest_of, render};
 use crate::vfs::error::{Context, absent_ok};
 use crate::vfs::{Error, Result};
 use nix::errno::Errno;
+use std::fmt;
 use std::fs;
 use std::path::PathBuf;
 
@@ -26,7 +30,49 @@ impl Drop for Pin {
     }
 }
 
+/// What an image is used by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum User {
+    /// A process, as a mount is one.
+    Process,
+    /// The container of this name.
+    Container(String),
+}
+
+impl fmt::Display for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            User::Process => write!(f, "a mount"),
+            User::Container(name) => write!(f, "container {name:?}"),
+        }
+    }
+}
+
 impl Store {
+    /// What uses an image, with its manifest: containers in order, then processes.
+    pub fn users(&self) -> Result<Vec<(User, Descriptor)>> {
+        let containers = self.containers()?.into_iter();
+        let mut users: Vec<_> = containers
+            .map(|c| (User::Container(c.name), c.record.manifest))
+            .collect();
+        let (live, _) = self.pinned()?;
+        users.extend(live.into_iter().map(|manifest| (User::Process, manifest)));
+        Ok(users)
+    }
+
+    /// Refuses if something uses the image with this manifest.
+    pub fn check_unused(&self, manifest: Digest) -> Result<()> {
+        let mut users = self.users()?.into_iter();
+        let why = match users.find(|(_, used)| digest_of(used) == Ok(manifest)) {
+            None => return Ok(()),
+            Some((User::Container(name), _)) => {
+                format!("container {name:?} uses the image; 'vellum rm {name}' removes it")
+            }
+            Some((User::Process, _)) => "the image is mounted".to_owned(),
+        };
+        Err(Error::because(Errno::EBUSY, why))
+    }
+
     /// Keeps what the image needs, its layers, objects and index, for as long as the pin lives.
     pub fn pin(&self, image: &Image) -> Result<Pin> {
         let mut file = self.temp()?;

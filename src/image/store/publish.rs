@@ -7,9 +7,25 @@ use super::{Store, TMP};
 use crate::vfs::error::{Context, absent_ok};
 use crate::vfs::{Error, Result};
 use nix::errno::Errno;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+
+#[cfg(test)]
+pub(super) use super::stop::{step, stopped};
+
+/// One step is about to be taken that stays. Tests stop there.
+#[cfg(not(test))]
+pub(super) fn step(_: &'static str) -> Result<()> {
+    Ok(())
+}
+
+/// True in a test that stopped as if the process had been killed.
+#[cfg(not(test))]
+fn stopped() -> bool {
+    false
+}
 
 /// A file that nobody sees yet.
 #[derive(Debug)]
@@ -47,16 +63,19 @@ impl Temp {
 
     /// Syncs it, and puts it in its place for good; what is there is replaced.
     pub(super) fn publish(self, place: &Path) -> Result<()> {
-        self.file
-            .sync_all()
-            .and_then(|()| fs::rename(&self.path, place))
-            .context(|| place.display().to_string())?;
+        let what = || place.display().to_string();
+        self.file.sync_all().context(what)?;
+        step("publish a file")?;
+        fs::rename(&self.path, place).context(what)?;
         sync_parent(place)
     }
 }
 
 impl Drop for Temp {
     fn drop(&mut self) {
+        if stopped() {
+            return;
+        }
         // after a rename there is nothing; what stays for another reason is swept later
         fs::remove_file(&self.path).ok();
     }
@@ -74,16 +93,35 @@ impl Staging {
 
     /// Puts it in its place, unless there is one already. It has been synced.
     pub(super) fn publish(self, place: &Path) -> Result<()> {
+        step("publish a folder")?;
         match fs::rename(&self.0, place).map_err(Error::from) {
             Err(e) if e.is(Errno::EEXIST) || e.is(Errno::ENOTEMPTY) => Ok(()),
             Err(e) => Err(e.context(place.display())),
             Ok(()) => sync_parent(place),
         }
     }
+
+    /// The same, in place of the one that is there, which goes. It has been synced.
+    pub(super) fn replace(self, place: &Path) -> Result<()> {
+        let what = || place.display().to_string();
+        step("replace a folder")?;
+        // both are there all the time, where the file system can do that
+        let exchanged = renameat_with(CWD, &self.0, CWD, place, RenameFlags::EXCHANGE);
+        match exchanged.map_err(Error::from) {
+            Ok(()) => return sync_parent(place),
+            Err(e) if e.is(Errno::ENOENT) => {}
+            Err(e) if e.is(Errno::EINVAL) => remove(place).context(what)?,
+            Err(e) => return Err(e.context(what())),
+        }
+        self.publish(place)
+    }
 }
 
 impl Drop for Staging {
     fn drop(&mut self) {
+        if stopped() {
+            return;
+        }
         fs::remove_dir_all(&self.0).ok();
     }
 }
@@ -163,6 +201,7 @@ pub fn remove(path: &Path) -> Result<()> {
     let Some(meta) = absent_ok(fs::symlink_metadata(path).map_err(Error::from))? else {
         return Ok(());
     };
+    step("remove")?;
     let removed = match meta.is_dir() {
         true => fs::remove_dir_all(path),
         false => fs::remove_file(path),

@@ -1,6 +1,8 @@
 //! The store, by its own functions.
 
+mod crashes;
 mod making;
+mod users;
 
 use super::*;
 use crate::image::digest::Digest;
