@@ -1,6 +1,7 @@
 //! Collection: what nothing reaches goes away.
 //!
-//! The roots are the entries of `index.json`, with or without those that have no name, and the pins.
+//! The roots are the entries of `index.json`, with or without those that have no name, the images of
+//! containers, and the pins.
 //! From a root everything is reached that an image needs: manifest, configuration, layers as blobs
 //! and unpacked, their objects, the index of all layers. A document that cannot be read stops a
 //! collection: what it reaches is not known.
@@ -75,6 +76,10 @@ impl Store {
             } else {
                 garbage.nameless.push(digest_of(&entry.manifest)?);
             }
+        }
+        for container in self.containers()? {
+            self.mark(&container.record.manifest, &mut reach)
+                .context(|| format!("image of container {:?}", container.name))?;
         }
         for manifest in pinned {
             self.mark(&manifest, &mut reach)
