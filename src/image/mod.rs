@@ -13,6 +13,7 @@ pub mod container;
 pub mod digest;
 pub mod entry;
 pub mod history;
+pub mod import;
 pub mod index;
 pub mod layer;
 mod listings;
