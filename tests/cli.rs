@@ -89,7 +89,7 @@ fn help_names_commands_and_examples() {
     for line in [
         "Stack image layers and use them as one file system",
         "Usage: vellum <COMMAND>",
-        "  mount        Stack directories and mount them as one",
+        "  mount        Mount an image, or a stack of directories",
         "  umount       Unmount what was mounted",
         "  overlayfs    Mount with the command line of fuse-overlayfs",
         "  vellum mount --lower app --lower base --upper changes --work work /mnt",

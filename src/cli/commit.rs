@@ -8,7 +8,7 @@ use crate::vfs::Result;
 use clap::Args;
 use std::process::ExitCode;
 
-/// Make an image of a container: its image, and a layer with what was changed
+/// Make an image of a container and its changes
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:

@@ -92,7 +92,10 @@ impl What {
             Some(container) => {
                 draft.upper = Some(container.upper());
                 draft.work = Some(container.work());
-                draft.mount.fsname = container.fsname();
+                draft.mount.fsname = match container.fsname() {
+                    Ok(fsname) => fsname,
+                    Err(e) => return self.give_up(store, |_| finish("mount", Err(e))),
+                };
             }
             None => draft.mount.fsname.clone_from(&self.text),
         }
@@ -158,30 +161,69 @@ pub fn with_mount<T>(
         rustix::fs::syncfs(&mount).context(|| at.display().to_string())?;
         return then(open(&container.upper())?.as_fd(), mount.as_fd());
     }
-    complete(store, image)?;
-    let at = container.mountpoint();
     let config = Config {
         upper: Some(UpperConfig::new(container.upper(), container.work())),
         ..Config::default()
     };
-    let options = MountOptions {
-        flags: MsFlags::MS_RDONLY,
-        fsname: container.fsname(),
-        ..MountOptions::default()
+    let at = container.mountpoint();
+    let moment = Moment {
+        config: &config,
+        fsname: container.fsname()?,
+        at: &at,
     };
-    let recipe = recipe(store, image);
-    fuse::run_over(
-        Box::new(move |key| recipe.open(key)),
-        &config,
-        &options,
-        &at,
-        false,
-    )
-    .context(|| format!("mounting container {:?} for a moment", container.name))?;
-    let done = open(&container.upper()).and_then(|upper| {
-        let mount = open(&at)?;
-        then(upper.as_fd(), mount.as_fd())
-    });
-    fuse::unmount(&at, false)?;
+    moment
+        .with(store, image, |mount| {
+            then(open(&container.upper())?.as_fd(), mount)
+        })
+        .context(|| format!("container {:?}", container.name))
+}
+
+/// Calls `then` with a mount of an image, which is there for that time.
+pub fn with_image<T>(
+    store: &Store,
+    image: &Image,
+    then: impl FnOnce(BorrowedFd<'_>) -> Result<T>,
+) -> Result<T> {
+    // not in the store: what a crash leaves there is removed, and a mount could not be
+    let at = nix::unistd::mkdtemp(&std::env::temp_dir().join("vellum-XXXXXX"))?;
+    let moment = Moment {
+        config: &Config::default(),
+        fsname: format!("vellum:{}", image.id.short()),
+        at: &at,
+    };
+    let done = moment.with(store, image, then);
+    std::fs::remove_dir(&at).context(|| at.display().to_string())?;
     done
+}
+
+/// A read-only mount for a moment.
+struct Moment<'m> {
+    config: &'m Config,
+    fsname: String,
+    at: &'m Path,
+}
+
+impl Moment<'_> {
+    fn with<T>(
+        self,
+        store: &Store,
+        image: &Image,
+        then: impl FnOnce(BorrowedFd<'_>) -> Result<T>,
+    ) -> Result<T> {
+        complete(store, image)?;
+        let options = MountOptions {
+            flags: MsFlags::MS_RDONLY,
+            fsname: self.fsname,
+            ..MountOptions::default()
+        };
+        let recipe = recipe(store, image);
+        let make = Box::new(move |key| recipe.open(key));
+        fuse::run_over(make, self.config, &options, self.at, false)
+            .context(|| "mounting it for a moment")?;
+        let done = File::open(self.at)
+            .context(|| self.at.display().to_string())
+            .and_then(|mount| then(mount.as_fd()));
+        fuse::unmount(self.at, false)?;
+        done
+    }
 }

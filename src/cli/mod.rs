@@ -7,16 +7,19 @@ mod commit;
 mod container;
 mod df;
 mod diff;
+mod export;
 mod fsck;
 mod history;
 mod human;
 mod images;
+mod import;
 mod inspect;
 mod load;
 mod log;
 mod mount;
 mod mounts;
 pub mod options;
+mod output;
 pub mod overlayfs;
 mod progress;
 mod prune;
@@ -50,7 +53,7 @@ Examples:
   vellum mount --name web debian:12 /mnt
   vellum diff web
   vellum commit web mine/web:1
-  vellum umount /mnt
+  vellum umount web
 
   vellum mount --lower app --lower base --upper changes --work work /mnt
 
@@ -72,8 +75,10 @@ enum Command {
     Mounts(mounts::Mounts),
     Diff(diff::Diff),
     Commit(commit::Commit),
+    Export(export::Export),
     Rm(rm::Rm),
     Load(load::Load),
+    Import(import::Import),
     Save(save::Save),
     Images(images::Images),
     Tag(tag::Tag),
@@ -133,8 +138,10 @@ fn run(command: Command) -> ExitCode {
         Command::Mounts(mounts) => mounts.run(),
         Command::Diff(diff) => diff.run(),
         Command::Commit(commit) => commit.run(),
+        Command::Export(export) => export.run(),
         Command::Rm(rm) => rm.run(),
         Command::Load(load) => load.run(),
+        Command::Import(import) => import.run(),
         Command::Save(save) => save.run(),
         Command::Images(images) => images.run(),
         Command::Tag(tag) => tag.run(),

@@ -1,16 +1,13 @@
 //! `vellum save`.
 
+use super::output;
 use super::store::{StoreArgs, finish};
 use crate::image::reference::{IdPrefix, Reference};
 use crate::image::save::{self, Format, Saved};
 use crate::image::store::Store;
-use crate::vfs::error::Context;
-use crate::vfs::{Error, Result};
+use crate::vfs::Result;
 use clap::{Args, ValueEnum, ValueHint};
-use nix::errno::Errno;
-use std::fs::File;
-use std::io::{BufWriter, IsTerminal};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Save images to an archive
@@ -59,16 +56,9 @@ impl Save {
             Form::Oci => Format::Oci,
             Form::Docker => Format::Docker,
         };
-        match &self.output {
-            Some(path) => to_file(&store, &images, format, path)?,
-            None if std::io::stdout().is_terminal() => {
-                return Err(Error::because(
-                    Errno::EINVAL,
-                    "standard output is a terminal; use -o FILE",
-                ));
-            }
-            None => save::save(&store, &images, format, BufWriter::new(std::io::stdout()))?,
-        }
+        output::write(self.output.as_deref(), |to| {
+            save::save(&store, &images, format, to)
+        })?;
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -94,25 +84,4 @@ fn wanted(store: &Store, texts: &[String]) -> Result<Vec<Saved>> {
         saved.names.dedup();
     }
     Ok(all)
-}
-
-/// Writes a file that is there only if it is whole.
-fn to_file(store: &Store, images: &[Saved], format: Format, path: &Path) -> Result<()> {
-    let what = || path.display().to_string();
-    // a device or a pipe is written to as it is
-    if path.exists() && !path.is_file() {
-        let file = File::options().write(true).open(path).context(what)?;
-        return save::save(store, images, format, BufWriter::new(file));
-    }
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(format!(".{}.part", std::process::id()));
-    let partial = PathBuf::from(partial);
-    let done = File::create(&partial)
-        .context(what)
-        .and_then(|file| save::save(store, images, format, BufWriter::new(file)))
-        .and_then(|()| std::fs::rename(&partial, path).context(what));
-    if done.is_err() {
-        std::fs::remove_file(&partial).ok();
-    }
-    done
 }

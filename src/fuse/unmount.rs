@@ -43,7 +43,7 @@ fn refuse_others(path: &Path, lazy: bool) -> Result<()> {
             format!("{} is not a FUSE mount", path.display()),
         )),
         // the process that served it is gone: all the more to be unmounted
-        Err(rustix::io::Errno::NOTCONN) => Ok(()),
+        Err(rustix::io::Errno::NOTCONN | rustix::io::Errno::CONNABORTED) => Ok(()),
         Err(rustix::io::Errno::ACCESS) if lazy => Ok(()),
         Err(e) => Err(e).context(|| path.display().to_string()),
     }

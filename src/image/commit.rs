@@ -4,15 +4,18 @@
 //! is written once: as the tar goes by, it is compressed to a blob and digested; then it is unpacked
 //! as any layer that is loaded.
 
-use super::changes::{Image as Below, Packer, changes};
+use super::changes::{Image as Below, Packer, changes, entry_of};
+use super::container::root_meta;
 use super::digest::{Digest, Digesting};
+use super::entry::{Entry, Item};
 use super::index::Index;
 use super::layer::LayerWriter;
 use super::load::Unpack;
 use super::oci::{self, Descriptor, History};
 use super::prepare::Prepare;
 use super::reference::Reference;
-use super::store::{Image, LayerInfo, Store};
+use super::store::{BlobWriter, Image, LayerInfo, Store};
+use crate::sys::Loc;
 use crate::vfs::error::Context;
 use crate::vfs::{Error, Kind, Result};
 use flate2::Compression;
@@ -21,6 +24,7 @@ use flate2::write::GzEncoder;
 use nix::errno::Errno;
 use std::os::fd::BorrowedFd;
 
+/// What a new layer is: a tar, compressed by gzip, which everyone reads.
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 
@@ -103,6 +107,14 @@ pub fn commit(
     store.image(&manifest)
 }
 
+/// What the root has become, if it is not what the image says.
+fn changed_root(store: &Store, image: &Image, mount: BorrowedFd<'_>) -> Result<Option<Entry>> {
+    let at = Loc::Fd(mount);
+    let now = entry_of(&Vec::new(), at, &at.stat()?)?;
+    let was = root_meta(store, image)?.map(Item::Dir);
+    Ok(now.filter(|entry| was.as_ref() != Some(&entry.item)))
+}
+
 /// Writes the changes as a layer: its blob and its diff ID; none if nothing was changed.
 fn write_layer(
     store: &Store,
@@ -111,9 +123,13 @@ fn write_layer(
     mount: BorrowedFd<'_>,
 ) -> Result<Option<(Descriptor, Digest)>> {
     let index = Indexed::open(store, image)?;
-    let gzip = GzEncoder::new(store.blob_writer()?, Compression::default());
-    let mut writer = LayerWriter::new(Digesting::new(gzip));
+    let mut writer = LayerWriter::new(new_layer(store)?);
     let (mut packer, mut changed) = (Packer::default(), false);
+    // the root is nobody's entry, so no walk comes by it
+    if let Some(root) = changed_root(store, image, mount).context(|| "/")? {
+        changed = true;
+        writer.add(&root, &mut std::io::empty())?;
+    }
     changes(upper, mount, &index, &mut |change| {
         changed = true;
         packer.pack(change, &mut |entry, data| writer.add(entry, data))
@@ -121,7 +137,21 @@ fn write_layer(
     if !changed {
         return Ok(None);
     }
-    let (gzip, diff_id) = writer.finish()?.finish();
+    seal(store, writer.finish()?).map(Some)
+}
+
+/// A layer that is being written: what goes in is digested, then compressed to a blob.
+pub(super) type NewLayer = Digesting<GzEncoder<BlobWriter>>;
+
+/// Begins a layer.
+pub(super) fn new_layer(store: &Store) -> Result<NewLayer> {
+    let gzip = GzEncoder::new(store.blob_writer()?, Compression::default());
+    Ok(Digesting::new(gzip))
+}
+
+/// Ends a layer, and makes it visible: its blob, its diff ID, and what is unpacked of it.
+pub(super) fn seal(store: &Store, layer: NewLayer) -> Result<(Descriptor, Digest)> {
+    let (gzip, diff_id) = layer.finish();
     let blob = gzip.finish()?.finish(None)?;
     let descriptor = blob.descriptor(LAYER);
     if !store.has_layer(diff_id) {
@@ -139,5 +169,5 @@ fn write_layer(
         store.publish_layer(diff_id, stage, &info)?;
     }
     store.publish_blob(blob)?;
-    Ok(Some((descriptor, diff_id)))
+    Ok((descriptor, diff_id))
 }

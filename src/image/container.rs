@@ -5,19 +5,26 @@
 //! ends, and is mounted again by its name. Its image stays in the store for as long as it is there.
 
 use super::digest::Digest;
+use super::entry::{Meta, Xattr};
+use super::index::Index;
 use super::oci::Descriptor;
 use super::store::{Image, Store};
-use crate::vfs::error::Context;
-use crate::vfs::{Error, Result};
+use crate::sys::{Loc, xattr};
+use crate::vfs::error::{Context, absent_ok};
+use crate::vfs::{Error, Result, SetTime};
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io::ErrorKind;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// The record of a container, in its folder.
 pub const RECORD: &str = "container.json";
+
+/// How long a mount that has ended may take to let go of its upper.
+const LET_GO: Duration = Duration::from_secs(3);
 
 /// What is known of a container.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,15 +67,22 @@ impl Container {
         self.dir.join("mnt")
     }
 
-    /// First field of its mounts in the mount table.
-    pub fn fsname(&self) -> String {
-        format!("vellum:{}", self.name)
+    /// First field of its mounts in the mount table. Another store may have a container of the same
+    /// name; the numbers of the folder tell them apart.
+    pub fn fsname(&self) -> Result<String> {
+        let dir = fs::metadata(&self.dir).context(|| self.dir.display().to_string())?;
+        Ok(format!(
+            "vellum:{}@{:x}-{:x}",
+            self.name,
+            dir.dev(),
+            dir.ino()
+        ))
     }
 
     /// Where it is mounted, as far as this mount namespace shows.
     pub fn mounted_on(&self) -> Result<Option<PathBuf>> {
         let table = fs::read("/proc/self/mountinfo").context(|| "/proc/self/mountinfo")?;
-        Ok(mounted_on(&table, self.fsname().as_bytes()))
+        Ok(mounted_on(&table, self.fsname()?.as_bytes()))
     }
 
     /// Notes where it is mounted.
@@ -154,6 +168,9 @@ impl Store {
             let made = fs::DirBuilder::new().mode(mode).create(&path);
             made.context(|| path.display().to_string())?;
         }
+        if let Some(root) = root_meta(self, image)? {
+            dress(&stage.path().join("upper"), &root).context(|| "upper")?;
+        }
         let container = Container {
             record: Record {
                 image: text.to_owned(),
@@ -176,6 +193,11 @@ impl Store {
             Err(e) => Err(Error::from(e).context(dir.display())),
             Ok(()) => Ok(Container { dir, ..container }),
         }
+    }
+
+    /// True for what can be the name of a container.
+    pub fn is_container_name(text: &str) -> bool {
+        check_name(text).is_ok()
     }
 
     /// A container that is there.
@@ -205,14 +227,15 @@ impl Store {
                 name.filter(|n| check_name(n).is_ok() && dir.join(n).join(RECORD).exists()),
             );
         }
+        names.retain(|name| check_name(name).is_ok());
         names.sort();
         Ok(names)
     }
 
     /// All containers, by name.
     pub fn containers(&self) -> Result<Vec<Container>> {
-        let names = self.container_names()?;
-        names.iter().map(|name| self.container(name)).collect()
+        let there = |name: &String| absent_ok(self.container(name)).transpose();
+        self.container_names()?.iter().filter_map(there).collect()
     }
 
     /// Removes a container with all that was changed in it. One that is mounted stays.
@@ -226,16 +249,65 @@ impl Store {
             );
             return Err(busy(why));
         }
-        // mounted where this process does not see it: the lock of its upper tells
+        // mounted where this process does not see it: the lock of its upper tells; a mount that was
+        // ended just now lets go of it when its process has written what is left
         let upper = fs::File::open(container.upper()).context(|| "upper")?;
-        if upper.try_lock().is_err() {
-            return Err(busy(format!("container {:?} is in use", container.name)));
+        let began = Instant::now();
+        while upper.try_lock().is_err() {
+            if began.elapsed() > LET_GO {
+                return Err(busy(format!("container {:?} is in use", container.name)));
+            }
+            std::thread::sleep(Duration::from_millis(10));
         }
         let gone = self.staging()?;
         let place = gone.path().join("container");
         fs::rename(&container.dir, &place).context(|| container.dir.display().to_string())
         // what is staged and not published goes away
     }
+}
+
+/// What an image says of its root; nothing if it has no layer.
+pub(super) fn root_meta(store: &Store, image: &Image) -> Result<Option<Meta>> {
+    const ROOT: u32 = super::tree::Tree::ROOT;
+    let Some(chain) = image.chain_id() else {
+        return Ok(None);
+    };
+    let index = Index::open(&store.index_path(chain))?;
+    let root = index.inode(ROOT)?;
+    let owned = |pair: Result<(&[u8], &[u8])>| -> Result<Xattr> {
+        pair.map(|(name, value)| (name.into(), value.into()))
+    };
+    Ok(Some(Meta {
+        perm: root.perm,
+        uid: root.uid,
+        gid: root.gid,
+        mtime: root.mtime.sec,
+        mtime_nsec: root.mtime.nsec,
+        xattrs: index.xattrs(ROOT)?.map(owned).collect::<Result<_>>()?,
+    }))
+}
+
+/// Makes the upper's root what the image's is: a mount shows the upper's. What this user may not
+/// set, or the file system does not keep, is left out, as it is of any file that is changed.
+fn dress(upper: &Path, root: &Meta) -> Result<()> {
+    let dir = fs::File::open(upper)?;
+    let at = Loc::Fd(std::os::fd::AsFd::as_fd(&dir));
+    let left_out = |what: &str, done: Result<()>| match done {
+        Err(e) if matches!(e.errno(), Errno::EPERM | Errno::EOPNOTSUPP | Errno::EINVAL) => {
+            log::debug!("{what} of the root is left out: {e}");
+            Ok(())
+        }
+        done => done,
+    };
+    left_out("owner", at.chown(Some(root.uid), Some(root.gid)))?;
+    at.chmod(root.perm)?;
+    for (name, value) in &root.xattrs {
+        left_out(
+            &name.escape_ascii().to_string(),
+            xattr::set(at, name, value, 0),
+        )?;
+    }
+    at.utimens(None, Some(SetTime::At(root.time())))
 }
 
 fn random_name() -> Result<String> {

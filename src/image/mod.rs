@@ -14,6 +14,7 @@ pub mod digest;
 pub mod entry;
 pub mod fsck;
 pub mod history;
+pub mod import;
 pub mod index;
 pub mod layer;
 mod listings;

@@ -13,12 +13,14 @@ mod entry;
 pub use entry::{Packer, entry_of};
 
 use super::entry::Path;
+use super::layer::LayerWriter;
 use crate::lower::dir_marks;
 use crate::sys::{Loc, dir, loc};
 use crate::vfs::error::{Context, absent_ok};
 use crate::vfs::whiteout::{AUFS_OPAQUE, AufsName, aufs_name};
 use crate::vfs::{Kind, Result};
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd};
 
 /// How a path differs from the image.
@@ -86,6 +88,31 @@ pub fn changes(
         path: Path::new(),
     };
     walk.partial(upper, mount, super::tree::Tree::ROOT)
+}
+
+/// Writes the tree at `root` into a tar, as if all of it had been added; names in order, so that the
+/// same tree is the same tar.
+pub fn pack_whole<W: Write>(root: BorrowedFd<'_>, writer: &mut LayerWriter<W>) -> Result<()> {
+    let at = Loc::Fd(root);
+    if let Some(entry) = entry_of(&Path::new(), at, &at.stat()?).context(|| "/")? {
+        writer.add(&entry, &mut std::io::empty())?;
+    }
+    let mut packer = Packer::default();
+    let mut walk = Walk {
+        image: &Nothing,
+        each: &mut |change| packer.pack(change, &mut |entry, data| writer.add(entry, data)),
+        path: Path::new(),
+    };
+    walk.whole(root)
+}
+
+/// An image without anything in it.
+struct Nothing;
+
+impl Image for Nothing {
+    fn child(&self, _: u32, _: &[u8]) -> Result<Option<(u32, bool)>> {
+        Ok(None)
+    }
 }
 
 struct Walk<'w> {

@@ -4,7 +4,7 @@
 //! compressed, is written to the store's `tmp` first: what an archive says of its layers may stand
 //! behind them.
 
-use super::stream::{Decoder, Limits};
+use super::stream::{Decoder, Limited, Limits};
 use crate::image::oci::{Compression, read_document};
 use crate::image::store::{Store, Temp};
 use crate::vfs::error::Context;
@@ -186,6 +186,28 @@ impl Archive {
             format!("{name}: too many links"),
         ))
     }
+}
+
+/// A tar that comes plain or compressed, as the plain one. More than the limits allow is an error.
+pub(in crate::image) fn plain(mut from: impl Read, limits: Limits) -> Result<impl Read> {
+    let mut head = Vec::new();
+    from.by_ref().take(8).read_to_end(&mut head)?;
+    let compression = match Compression::sniff(&head) {
+        Compression::None => compression_not_known(&head)?,
+        known => known,
+    };
+    let all = BufReader::with_capacity(1 << 18, io::Cursor::new(head).chain(from));
+    // who imports a file chose it: its size counts, not how well it was compressed
+    let limits = Limits {
+        ratio_free: u64::MAX,
+        ..limits
+    };
+    let consumed = Arc::default();
+    Ok(Limited::new(
+        Decoder::new(compression, all)?,
+        limits,
+        consumed,
+    ))
 }
 
 /// Names what is compressed in a way that is not understood.

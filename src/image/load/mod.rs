@@ -20,6 +20,7 @@ mod progress;
 mod stream;
 
 pub use archive::Input;
+pub(super) use archive::plain;
 pub use progress::{Outcome, Progress, Silent};
 pub(super) use stream::Decoder;
 pub use stream::Limits;

@@ -42,6 +42,16 @@ impl PlatformSpec {
         }
     }
 
+    /// The operating system.
+    pub fn os(&self) -> &str {
+        &self.os
+    }
+
+    /// The architecture, in Go's word.
+    pub fn arch(&self) -> &str {
+        &self.arch
+    }
+
     /// The platform that a configuration says it is for.
     pub fn of_config(config: &ImageConfiguration) -> PlatformSpec {
         PlatformSpec::new(

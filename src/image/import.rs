@@ -1,0 +1,73 @@
+//! Importing: a root file system, in a tar or a folder, becomes an image of one layer.
+//!
+//! A tar is stored as it comes, apart from its compression, so its diff ID is its own digest; a folder
+//! is packed as a container's changes are. Nothing is known of how to run it: the configuration says
+//! the platform, the one that this program was built for, and where it came from.
+
+use super::changes::pack_whole;
+use super::commit::{NewLayer, new_layer, seal};
+use super::layer::LayerWriter;
+use super::load::{Input, Limits, Unpack, plain};
+use super::oci::{self, CONFIG, MANIFEST, PlatformSpec};
+use super::prepare::Prepare;
+use super::reference::Reference;
+use super::store::{Image, Store};
+use crate::vfs::Result;
+use crate::vfs::error::Context;
+use serde_json::json;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+
+/// Makes an image of what is in a tar or a folder. Without a message its history says the source's name.
+pub fn import(
+    store: &Store,
+    input: &Input,
+    message: Option<&str>,
+    name: Option<&Reference>,
+) -> Result<Image> {
+    let said = || input.to_string();
+    let layer = layer_of(store, input).context(said)?;
+    let (blob, diff_id) = seal(store, layer).context(said)?;
+    Prepare.finish(store, &[diff_id])?;
+    let created = super::now();
+    let comment = message.map_or_else(|| format!("Imported from {input}"), str::to_owned);
+    let platform = PlatformSpec::default();
+    let config = json!({
+        "created": created, "architecture": platform.arch(), "os": platform.os(), "config": {},
+        "rootfs": {"type": "layers", "diff_ids": [diff_id]},
+        "history": [{"created": created, "created_by": "vellum import", "comment": comment}],
+    });
+    let config = store.put_document(CONFIG, &oci::render(&config)?)?;
+    let manifest = json!({
+        "schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": [blob],
+    });
+    let manifest = store.put_document(MANIFEST, &oci::render(&manifest)?)?;
+    match name {
+        Some(name) => store.tag(name, &manifest)?,
+        None => store.keep(&manifest)?,
+    }
+    store.image(&manifest)
+}
+
+fn layer_of(store: &Store, input: &Input) -> Result<NewLayer> {
+    let mut layer = new_layer(store)?;
+    match input {
+        Input::Path(path) => {
+            let file = File::open(path)?;
+            if file.metadata()?.is_dir() {
+                let mut writer = LayerWriter::new(layer);
+                pack_whole(file.as_fd(), &mut writer)?;
+                return writer.finish();
+            }
+            copy(file, &mut layer)?;
+        }
+        Input::Stdin => copy(std::io::stdin().lock(), &mut layer)?,
+    }
+    Ok(layer)
+}
+
+fn copy(from: impl Read, to: &mut impl Write) -> Result<()> {
+    std::io::copy(&mut plain(from, Limits::default())?, to)?;
+    Ok(())
+}
