@@ -14,7 +14,7 @@ Examples:
   vellum prune --dry-run
   vellum prune
 
-Waits until no other process works with the store. What is mounted stays.")]
+Waits until no other process works with the store. What is mounted stays, and what a container is over.")]
 pub struct Prune {
     #[command(flatten)]
     store: StoreArgs,
