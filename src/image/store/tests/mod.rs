@@ -56,7 +56,9 @@ impl Bed {
             objects: vec![object],
         };
         self.store.publish_layer(diff_id, stage, &info).unwrap();
-        let index = self.store.temp().unwrap();
+        let mut index = self.store.temp().unwrap();
+        let empty = crate::image::merge::Merge::new().finish();
+        crate::image::index::write(&empty, index.file()).unwrap();
         self.store
             .publish_index(chain_id(&[diff_id]).unwrap(), index)
             .unwrap();
