@@ -686,7 +686,7 @@ const ROOTLESS_LIFE: &str = r#"
 /// a mount namespace of its own: udev makes it so elsewhere, this machine may not have udev.
 fn rootless(enter: &str, kind: &str) {
     let dir = tempfile::Builder::new().prefix("vellum").tempdir().unwrap();
-    fs::copy(live::VELLUM, dir.path().join("vellum")).unwrap();
+    live::copy_program(&dir.path().join("vellum"));
     fs::write(dir.path().join("life.sh"), ROOTLESS_LIFE).unwrap();
     fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
     std::os::unix::fs::chown(dir.path(), Some(65534), Some(65534)).unwrap();

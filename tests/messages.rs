@@ -60,7 +60,7 @@ fn a_place_that_may_not_be_read_is_named_with_its_part() {
         return;
     }
     let program = s.dir().join("vellum");
-    fs::copy(live::VELLUM, &program).unwrap();
+    live::copy_program(&program);
     fs::set_permissions(s.dir(), PermissionsExt::from_mode(0o755)).unwrap();
     let good = [s.lowers[0].as_path(), &s.upper, &s.work, &s.mnt];
     for place in good {

@@ -56,37 +56,8 @@ fn span(seconds: i64) -> String {
 
 /// Seconds since the epoch of an RFC 3339 time.
 pub fn seconds(time: &str) -> Option<i64> {
-    let number = |from: usize, to: usize| time.get(from..to)?.parse::<i64>().ok();
-    let mark = |at: usize, c: &str| time.get(at..at + 1).filter(|m| c.contains(*m));
-    mark(4, "-").and(mark(7, "-")).and(mark(10, "Tt "))?;
-    mark(13, ":").and(mark(16, ":"))?;
-    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
-    let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
-    let zone = time.get(19..)?.trim_start_matches(['.', ',']);
-    let zone = zone.trim_start_matches(|c: char| c.is_ascii_digit());
-    let offset = match zone {
-        "Z" | "z" => 0,
-        _ => {
-            let sign = match zone.get(..1)? {
-                "+" => 1,
-                "-" => -1,
-                _ => return None,
-            };
-            let hours: i64 = zone.get(1..3)?.parse().ok()?;
-            let minutes: i64 = zone.get(4..6)?.parse().ok()?;
-            sign * (hours * 3600 + minutes * 60)
-        }
-    };
-    if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
-        return None;
-    }
-    // days since the epoch; March begins the year, so that the leap day ends it
-    let y = year - i64::from(month <= 2);
-    let era = y.div_euclid(400);
-    let of_era = y - era * 400;
-    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    let days = era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468;
-    Some(days * 86_400 + hour * 3600 + minute * 60 + second - offset)
+    let time: jiff::Timestamp = time.parse().ok()?;
+    Some(time.as_second())
 }
 
 /// A number of things.

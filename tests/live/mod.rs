@@ -152,6 +152,12 @@ impl Drop for Stack {
     }
 }
 
+/// Copies the program under test. By another process: had this one written it, a process that another
+/// test starts meanwhile could have it open for writing, and then nobody may run it (ETXTBSY).
+pub fn copy_program(to: &Path) {
+    run(Command::new("cp").arg(VELLUM).arg(to));
+}
+
 /// Runs a command and demands that it works; its output.
 #[track_caller]
 pub fn run(command: &mut Command) -> String {
