@@ -124,10 +124,12 @@ impl What {
         }
     }
 
-    /// A container that never was mounted does not stay.
+    /// A container that was made for this mount, and that nothing was changed in, does not stay. In the
+    /// foreground a mount may have been lived in before it failed.
     fn give_up(&self, store: &Store, then: impl FnOnce(&What) -> ExitCode) -> ExitCode {
         if self.new
             && let Some(container) = &self.container
+            && is_empty(&container.upper())
             && let Err(e) = store.remove_container(container)
         {
             complain(
@@ -137,6 +139,11 @@ impl What {
         }
         then(self)
     }
+}
+
+/// False also where that cannot be told.
+fn is_empty(dir: &Path) -> bool {
+    std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_none())
 }
 
 fn recipe(store: &Store, image: &Image) -> Recipe {

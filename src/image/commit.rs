@@ -26,7 +26,10 @@ use std::os::fd::BorrowedFd;
 
 /// What a new layer is: a tar, compressed by gzip, which everyone reads.
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
-const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+/// A layer in a manifest of Docker's; its documents do not name OCI's types.
+const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
+/// A configuration there.
+const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
 
 /// What to say of the commit.
 #[derive(Clone, Debug, Default)]
@@ -82,7 +85,11 @@ pub fn commit(
     step.set_author(said.author.clone());
     step.set_comment(said.comment.clone());
     step.set_empty_layer(layer.is_none().then_some(true));
-    if let Some((blob, diff_id)) = layer {
+    let config_type = manifest.config().media_type().to_string();
+    if let Some((mut blob, diff_id)) = layer {
+        if config_type == DOCKER_CONFIG {
+            blob.set_media_type(DOCKER_LAYER.into());
+        }
         manifest.layers_mut().push(blob);
         config.rootfs_mut().diff_ids_mut().push(diff_id.to_string());
         let mut all = image.diff_ids.clone();
@@ -94,7 +101,7 @@ pub fn commit(
     if said.author.is_some() {
         config.set_author(said.author.clone());
     }
-    let config = store.put_document(CONFIG, &oci::render(&config)?)?;
+    let config = store.put_document(&config_type, &oci::render(&config)?)?;
     manifest.set_config(config);
     let media_type = image.manifest.media_type().to_string();
     let manifest = store.put_document(&media_type, &oci::render(&manifest)?)?;

@@ -1,11 +1,13 @@
 //! Loading, from sources made by hand.
 
+mod copy;
 mod faults;
 
 use super::*;
 use crate::image::oci::{CONFIG, Compression, LAYER, MANIFEST, descriptor, render};
 use crate::image::save::{Format, Saved, save};
 use crate::vfs::Error;
+use copy::CopyTar;
 use nix::errno::Errno;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
