@@ -32,28 +32,18 @@ impl Digest {
 
     /// The 64 digits, without `sha256:`: the name of a blob's file.
     pub fn hex(&self) -> String {
-        use std::fmt::Write as _;
-        self.0.iter().fold(String::with_capacity(64), |mut s, b| {
-            // writing to a String does not fail
-            write!(s, "{b:02x}").ok();
-            s
-        })
+        hex::encode(self.0)
     }
 
     /// From 64 digits.
     pub fn from_hex(hex: &str) -> Result<Digest> {
-        let bad = || Error::because(Errno::EINVAL, format!("{hex:?} is no SHA-256"));
-        let digit = |c: u8| match c {
-            b'0'..=b'9' => Ok(c - b'0'),
-            b'a'..=b'f' => Ok(c - b'a' + 10),
-            _ => Err(bad()),
-        };
         let mut bytes = [0; 32];
-        if hex.len() != 64 {
-            return Err(bad());
-        }
-        for (byte, pair) in bytes.iter_mut().zip(hex.as_bytes().chunks_exact(2)) {
-            *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+        // upper-case digits would be a second name for the same blob
+        if hex.bytes().any(|c| c.is_ascii_uppercase())
+            || hex::decode_to_slice(hex, &mut bytes).is_err()
+        {
+            let why = format!("{hex:?} is no SHA-256");
+            return Err(Error::because(Errno::EINVAL, why));
         }
         Ok(Digest(bytes))
     }

@@ -80,7 +80,7 @@ fn tree(store: &Store, diff_ids: &[Digest]) -> Result<super::tree::Tree> {
 
 /// Makes the index of an image where it is missing, damaged, or of another version: it is a cache.
 pub fn complete(store: &Store, image: &Image) -> Result<()> {
-    if let Some(missing) = image.diff_ids.iter().find(|id| !store.has_layer(**id)) {
+    if let Some(missing) = store.first_missing(&image.diff_ids)? {
         let why = format!("layer {missing} of the image is not unpacked; load the image again");
         return Err(Error::because(Errno::ENOENT, why));
     }

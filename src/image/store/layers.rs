@@ -12,6 +12,7 @@ use crate::image::digest::Digest;
 use crate::vfs::error::Context;
 use crate::vfs::{Error, Result};
 use nix::errno::Errno;
+use rustix::fs::{AtFlags, statat};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -57,6 +58,21 @@ impl Store {
     /// True if the layer is unpacked.
     pub fn has_layer(&self, diff_id: Digest) -> bool {
         self.layer_path(diff_id).exists()
+    }
+
+    /// The first of these layers that is not unpacked.
+    pub fn first_missing(&self, layers: &[Digest]) -> Result<Option<Digest>> {
+        let place = self.path(LAYERS);
+        // an image has hundreds: the way to them is walked once
+        let dir = File::open(&place).context(|| place.display().to_string())?;
+        for layer in layers {
+            match statat(&dir, layer.hex(), AtFlags::empty()) {
+                Ok(_) => {}
+                Err(rustix::io::Errno::NOENT) => return Ok(Some(*layer)),
+                Err(e) => return Err(e).context(|| format!("unpacked layer {layer}")),
+            }
+        }
+        Ok(None)
     }
 
     /// True if the object is there.
