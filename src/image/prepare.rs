@@ -67,7 +67,7 @@ pub fn fresh_index(store: &Store, diff_ids: &[Digest]) -> Result<Temp> {
 
 /// The tree of an image with these layers, lowest first.
 fn tree(store: &Store, diff_ids: &[Digest]) -> Result<super::tree::Tree> {
-    let mut merge = Merge::new();
+    let mut merge = Merge::new()?;
     for diff_id in diff_ids {
         let path = store.layer_path(*diff_id).join(TABLE);
         let said = || format!("layer {diff_id}");

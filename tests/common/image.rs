@@ -1,7 +1,7 @@
 //! An image made of a plain directory: its index, and a directory with the packs and objects.
 
 use super::posix::{lstat, xattrs};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -11,7 +11,7 @@ use vellum::image::digest::Digest;
 use vellum::image::entry::Meta;
 use vellum::image::index;
 use vellum::image::lower::{Contents, ImageLower};
-use vellum::image::tree::{Content, Kind, Node, Tree};
+use vellum::image::tree::{Content, Kind, Tree};
 use vellum::overlay::MakeLower;
 use vellum::vfs::Result;
 
@@ -41,16 +41,15 @@ impl Image {
     /// which no image has, are left out.
     pub fn of(plain: &Path, out: &Path) -> Image {
         fs::create_dir(out).unwrap();
+        let layers = vec![Digest::of(b"even"), Digest::of(b"odd")];
         let mut maker = Maker {
-            tree: Tree {
-                layers: vec![Digest::of(b"even"), Digest::of(b"odd")],
-                nodes: Vec::new(),
-            },
+            tree: Tree::new(layers, &meta_of(plain)).unwrap(),
             packs: [BETWEEN.to_vec(), BETWEEN.to_vec()],
+            files: 0,
             links: HashMap::new(),
             out,
         };
-        maker.add(plain, None);
+        maker.entries(plain, Tree::ROOT);
         for (layer, pack) in maker.tree.layers.iter().zip(&maker.packs) {
             let path = out.join(format!("{}.pack", layer.short()));
             fs::write(path, pack).unwrap();
@@ -87,19 +86,20 @@ impl Image {
 struct Maker<'a> {
     tree: Tree,
     packs: [Vec<u8>; 2],
+    files: usize,
     links: HashMap<u64, u32>,
     out: &'a Path,
 }
 
 impl Maker<'_> {
-    fn add(&mut self, path: &Path, name: Option<(u32, Box<[u8]>)>) -> Option<u32> {
+    fn add(&mut self, path: &Path, dir: u32, name: &[u8]) {
         let st = lstat(path).unwrap();
         if let Some(number) = self.links.get(&st.st_ino) {
-            self.tree.nodes[*number as usize].names.extend(name);
-            return Some(*number);
+            self.tree.link(dir, name, *number).unwrap();
+            return;
         }
         let kind = match st.st_mode & libc::S_IFMT {
-            libc::S_IFDIR => Kind::Dir(BTreeMap::new()),
+            libc::S_IFDIR => Kind::Dir,
             libc::S_IFREG => self.file(fs::read(path).unwrap()),
             libc::S_IFLNK => {
                 let target = fs::read_link(path).unwrap();
@@ -108,30 +108,15 @@ impl Maker<'_> {
             libc::S_IFCHR => Kind::CharDev(st.st_rdev),
             libc::S_IFBLK => Kind::BlockDev(st.st_rdev),
             libc::S_IFIFO => Kind::Fifo,
-            _ => return None,
+            _ => return,
         };
-        let attributes = xattrs(path).unwrap().into_iter();
-        let meta = Meta {
-            perm: st.st_mode & 0o7777,
-            uid: st.st_uid,
-            gid: st.st_gid,
-            mtime: st.st_mtime as i64,
-            mtime_nsec: st.st_mtime_nsec as u32,
-            xattrs: attributes.map(|(n, v)| (n.into(), v.into())).collect(),
-        };
-        let number = self.tree.nodes.len() as u32;
-        let is_dir = matches!(kind, Kind::Dir(_));
-        self.tree.nodes.push(Node {
-            kind,
-            meta,
-            names: name.into_iter().collect(),
-        });
+        let is_dir = kind == Kind::Dir;
+        let number = self.tree.add(dir, name, kind, &meta_of(path)).unwrap();
         if is_dir {
             self.entries(path, number);
         } else if st.st_nlink > 1 {
             self.links.insert(st.st_ino, number);
         }
-        Some(number)
     }
 
     fn entries(&mut self, path: &Path, number: u32) {
@@ -141,14 +126,7 @@ impl Maker<'_> {
             .collect();
         names.sort();
         for name in names {
-            let bytes: Box<[u8]> = name.as_bytes().into();
-            let Some(child) = self.add(&path.join(&name), Some((number, bytes.clone()))) else {
-                continue;
-            };
-            let Kind::Dir(entries) = &mut self.tree.nodes[number as usize].kind else {
-                unreachable!("it is a directory");
-            };
-            entries.insert(bytes, child);
+            self.add(&path.join(&name), number, name.as_bytes());
         }
     }
 
@@ -162,7 +140,8 @@ impl Maker<'_> {
             fs::write(self.out.join(digest.hex()), data).unwrap();
             Content::Object(digest)
         } else {
-            let layer = self.tree.nodes.len() % 2;
+            self.files += 1;
+            let layer = self.files % 2;
             let pack = &mut self.packs[layer];
             let offset = pack.len() as u64;
             pack.extend_from_slice(&data);
@@ -173,5 +152,18 @@ impl Maker<'_> {
             }
         };
         Kind::File { size, content }
+    }
+}
+
+fn meta_of(path: &Path) -> Meta {
+    let st = lstat(path).unwrap();
+    let attributes = xattrs(path).unwrap().into_iter();
+    Meta {
+        perm: st.st_mode & 0o7777,
+        uid: st.st_uid,
+        gid: st.st_gid,
+        mtime: st.st_mtime as i64,
+        mtime_nsec: st.st_mtime_nsec as u32,
+        xattrs: attributes.map(|(n, v)| (n.into(), v.into())).collect(),
     }
 }

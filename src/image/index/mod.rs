@@ -18,6 +18,7 @@ mod blocks;
 mod check;
 mod format;
 mod read;
+mod seal;
 #[cfg(test)]
 mod tests;
 mod write;

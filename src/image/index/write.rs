@@ -1,30 +1,43 @@
 //! Writing an index.
 
 use super::format::{
-    ALIGN, BLOCK, EMPTY, EntryRecord, Extent, InodeRecord, LinkRecord, MAGIC, NONE, OBJECT, PACKED,
-    Section, SetRecord, Superblock, VERSION, XattrRecord, block_range, hash,
+    EMPTY, EntryRecord, InodeRecord, LinkRecord, NONE, OBJECT, PACKED, Section, SetRecord,
+    XattrRecord, hash,
 };
 use super::read::is_name;
-use crate::image::digest::Digest;
-use crate::image::entry::Xattr;
-use crate::image::tree::{Content, Kind, Node, Tree};
+use super::seal::Sealing;
+use crate::image::tree::{Data, Node, Place, Text, Tree};
 use crate::vfs::{Error, Result};
 use nix::errno::Errno;
-use std::collections::{BTreeSet, HashMap};
-use std::io::Write;
+use std::collections::BTreeMap;
+use std::io::{Seek, Write};
 use zerocopy::IntoBytes;
 
-/// Writes the index of a tree. The same tree gives the same bytes.
-pub fn write(tree: &Tree, out: &mut impl Write) -> Result<()> {
+/// Writes the index of a tree, from the start of `out`. The same tree gives the same bytes.
+pub fn write(tree: &Tree, out: &mut (impl Write + Seek)) -> Result<()> {
     let mut writer = Writer::new(tree)?;
-    for number in 0..writer.inodes {
-        writer
+    let mut file = Sealing::begin(out)?;
+    file.section(Section::Inodes, writer.order.len() as u64)?;
+    for number in 0..writer.order.len() as u32 {
+        let record = writer
             .node(number)
             .map_err(|e| e.context(format!("index: node {number}")))?;
+        file.record(&record)?;
     }
-    let bytes = assemble(&writer.sections);
-    out.write_all(&bytes)?;
-    Ok(())
+    file.section(Section::Entries, writer.entries)?;
+    for node in &writer.order {
+        if let Data::Dir(children) = &writer.get(*node)?.data {
+            for child in writer.table(children) {
+                file.record(&writer.entry(&child)?)?;
+            }
+        }
+    }
+    for section in &Section::ALL[Section::Links as usize..] {
+        let bytes = &writer.rest[*section as usize];
+        file.section(*section, (bytes.len() / section.record()) as u64)?;
+        file.write(bytes)?;
+    }
+    file.finish()
 }
 
 /// A tree that an index cannot be made of: a mistake of whoever made it.
@@ -34,309 +47,308 @@ fn unfit(what: &str) -> Error {
 
 struct Writer<'a> {
     tree: &'a Tree,
-    inodes: u32,
-    /// The sections' bytes, in their order.
-    sections: [Vec<u8>; 8],
-    /// Strings that are there already.
-    strings: HashMap<&'a [u8], u32>,
-    sets: HashMap<&'a [Xattr], u32>,
-    objects: HashMap<Digest, u64>,
+    /// The nodes of the tree in the order that they have here.
+    order: Vec<u32>,
+    /// The other way round; [`NONE`] for what is in the tree no more.
+    numbers: Vec<u32>,
+    /// How many entries the directories so far have.
+    entries: u64,
+    /// The sections behind the entries, by number.
+    rest: [Vec<u8>; 8],
+    /// Where each string is that is there already.
+    strings: Vec<u32>,
+    sets: Vec<u32>,
+    objects: BTreeMap<u32, u64>,
 }
+
+/// A name in a directory, with its hash in front, as tables are sorted.
+type Child<'a> = (u32, &'a [u8], Text, u32);
 
 impl<'a> Writer<'a> {
     fn new(tree: &'a Tree) -> Result<Writer<'a>> {
-        let inodes = u32::try_from(tree.nodes.len())
-            .ok()
-            .filter(|n| *n != NONE)
-            .ok_or_else(|| Error::because(Errno::EFBIG, "index: too many files"))?;
-        match tree.nodes.first().map(|root| &root.kind) {
-            Some(Kind::Dir(_)) => {}
-            _ => return Err(unfit("index: the root is no directory")),
+        let (order, numbers) = number(tree)?;
+        let mut used: Vec<u32> = Vec::new();
+        for node in order.iter().filter_map(|n| tree.nodes.get(*n as usize)) {
+            if let Data::File {
+                place: Place::Object(object),
+                ..
+            } = node.data
+            {
+                used.push(object);
+            }
         }
-        let objects: BTreeSet<Digest> = tree
-            .nodes
-            .iter()
-            .filter_map(|node| match node.kind {
-                Kind::File {
-                    content: Content::Object(digest),
-                    ..
-                } => Some(digest),
-                _ => None,
-            })
-            .collect();
-        let mut sections: [Vec<u8>; 8] = Default::default();
+        let digest = |object: &u32| tree.objects.get_index(*object as usize);
+        used.sort_by_key(digest);
+        used.dedup();
+        let mut rest: [Vec<u8>; 8] = Default::default();
         for layer in &tree.layers {
-            sections[Section::Layers as usize].extend_from_slice(layer.as_bytes());
+            rest[Section::Layers as usize].extend_from_slice(layer.as_bytes());
         }
-        for object in &objects {
-            sections[Section::Objects as usize].extend_from_slice(object.as_bytes());
+        for digest in used.iter().filter_map(digest) {
+            rest[Section::Objects as usize].extend_from_slice(digest.as_bytes());
         }
         Ok(Writer {
             tree,
-            inodes,
-            sections,
-            strings: HashMap::new(),
-            sets: HashMap::new(),
-            objects: objects.into_iter().zip(0..).collect(),
+            order,
+            numbers,
+            entries: 0,
+            rest,
+            strings: vec![NONE; tree.strings.count()],
+            sets: vec![NONE; tree.sets.len()],
+            objects: used.into_iter().zip(0..).collect(),
         })
     }
 
-    fn node(&mut self, number: u32) -> Result<()> {
-        let node = self.get(number)?;
-        let (parent, name) = self.first_name(number, node)?;
-        let (mode, size, at, count, content) = match &node.kind {
-            Kind::Dir(entries) => {
-                let at = self.len(Section::Entries);
-                self.entries(number, entries)?;
-                let count = self.len(Section::Entries) - at;
-                (libc::S_IFDIR, 0, at, count as u32, EMPTY)
+    fn node(&mut self, number: u32) -> Result<InodeRecord> {
+        let at = self.order.get(number as usize).copied().unwrap_or(NONE);
+        let node = self.get(at)?;
+        let names = self.names(at, node)?;
+        let (parent, name) = match names.first() {
+            None if number == 0 => (0, Text::EMPTY),
+            Some((parent, _, name)) if *parent < number => (*parent, *name),
+            _ => return Err(unfit("not numbered after the directory of its first name")),
+        };
+        let (size, at, count, content) = match &node.data {
+            Data::Dir(children) => {
+                let first = self.entries;
+                for (_, name, text, child) in self.table(children) {
+                    let known = self.get(child)?.names.contains(&(at, text));
+                    if !is_name(name) || !known {
+                        return Err(unfit("an entry whose file does not have that name"));
+                    }
+                    self.string(text)?;
+                }
+                self.entries += children.len() as u64;
+                (0, first, children.len() as u32, EMPTY)
             }
-            Kind::File { size, content } => {
-                let (at, count, content) = self.content(*size, content)?;
-                (libc::S_IFREG, *size, at, count, content)
+            Data::File { size, place } => {
+                let (at, count, content) = self.content(*size, *place)?;
+                (*size, at, count, content)
             }
-            Kind::Symlink(target) => {
-                if target.is_empty() || target.contains(&0) {
+            Data::Symlink(target) => {
+                let bytes = self.tree.strings.get(*target);
+                if bytes.is_empty() || bytes.contains(&0) {
                     return Err(unfit("a target that no symlink has"));
                 }
-                let at = self.string(target)?;
-                let size = target.len() as u64;
-                (libc::S_IFLNK, size, at.into(), 0, EMPTY)
+                (bytes.len() as u64, self.string(*target)?.into(), 0, EMPTY)
             }
-            Kind::CharDev(rdev) => (libc::S_IFCHR, 0, *rdev, 0, EMPTY),
-            Kind::BlockDev(rdev) => (libc::S_IFBLK, 0, *rdev, 0, EMPTY),
-            Kind::Fifo => (libc::S_IFIFO, 0, 0, 0, EMPTY),
+            Data::CharDev(rdev) | Data::BlockDev(rdev) => (0, *rdev, 0, EMPTY),
+            Data::Fifo => (0, 0, 0, EMPTY),
         };
-        let record = InodeRecord {
-            mode: (mode | node.meta.perm & 0o7777).into(),
-            uid: node.meta.uid.into(),
-            gid: node.meta.gid.into(),
-            nlink: self.links(number, node)?.into(),
-            mtime: node.meta.mtime.into(),
-            mtime_nsec: node.meta.mtime_nsec.into(),
-            xattrs: self.set(&node.meta.xattrs)?.into(),
+        let nlink = self.links(number, node, &names)?;
+        let xattrs = node.xattrs.map_or(Ok(NONE), |set| self.set(set))?;
+        let name_at = self.string(name)?;
+        Ok(InodeRecord {
+            mode: (mode_of(&node.data) | u32::from(node.perm)).into(),
+            uid: node.uid.into(),
+            gid: node.gid.into(),
+            nlink: nlink.into(),
+            mtime: node.mtime.into(),
+            mtime_nsec: node.mtime_nsec.into(),
+            xattrs: xattrs.into(),
             size: size.into(),
             at: at.into(),
             count: count.into(),
             parent: parent.into(),
-            name_at: self.string(name)?.into(),
-            name_len: name.len() as u8,
+            name_at: name_at.into(),
+            name_len: self.tree.strings.get(name).len() as u8,
             content,
             reserved: 0.into(),
-        };
-        self.push(Section::Inodes, &record);
-        Ok(())
+        })
     }
 
-    fn get(&self, number: u32) -> Result<&'a Node> {
+    fn get(&self, node: u32) -> Result<&'a Node> {
         let tree = self.tree;
         tree.nodes
-            .get(number as usize)
+            .get(node as usize)
             .ok_or_else(|| unfit("a node that is not there"))
     }
 
-    fn first_name(&self, number: u32, node: &'a Node) -> Result<(u32, &'a [u8])> {
-        match node.names.first() {
-            None if number == Tree::ROOT => Ok((Tree::ROOT, b"")),
-            Some((parent, name)) if *parent < number => Ok((*parent, name)),
-            _ => Err(unfit("not numbered after the directory of its first name")),
-        }
+    fn number(&self, node: u32) -> u32 {
+        self.numbers.get(node as usize).copied().unwrap_or(NONE)
     }
 
-    /// A directory's table.
-    fn entries(
-        &mut self,
-        dir: u32,
-        entries: &'a std::collections::BTreeMap<Box<[u8]>, u32>,
-    ) -> Result<()> {
-        let mut sorted: Vec<(u32, &'a [u8], u32)> = entries
-            .iter()
-            .map(|(name, inode)| (hash(name), &**name, *inode))
-            .collect();
-        sorted.sort_unstable();
-        for (hash, name, inode) in sorted {
-            let node = self.get(inode)?;
-            let named = node.names.iter().any(|(d, n)| *d == dir && **n == *name);
-            if !is_name(name) || !named {
-                return Err(unfit("an entry whose file does not have that name"));
-            }
-            let record = EntryRecord {
-                hash: hash.into(),
-                inode: inode.into(),
-                name_at: self.string(name)?.into(),
-                name_len: name.len() as u8,
-                kind: (mode_of(&node.kind) >> 12) as u8,
-                reserved: 0.into(),
-            };
-            self.push(Section::Entries, &record);
-        }
-        Ok(())
-    }
-
-    fn content(&self, size: u64, content: &Content) -> Result<(u64, u32, u8)> {
-        match content {
-            Content::Empty if size == 0 => Ok((0, 0, EMPTY)),
-            Content::Empty => Err(unfit("a file whose data is nowhere")),
-            Content::Packed { layer, offset } if (*layer as usize) < self.tree.layers.len() => {
-                Ok((*offset, *layer, PACKED))
-            }
-            Content::Packed { .. } => Err(unfit("a file in the pack of no layer")),
-            Content::Object(digest) => {
-                let at = self.objects.get(digest).copied().unwrap_or_default();
-                Ok((at, 0, OBJECT))
-            }
-        }
-    }
-
-    /// Writes down all names of a file with several. Returns the link count.
-    fn links(&mut self, number: u32, node: &'a Node) -> Result<u32> {
-        for (dir, name) in &node.names {
-            let there = match &self.get(*dir)?.kind {
-                Kind::Dir(entries) => entries.get(name) == Some(&number),
+    /// All names of a node, each with the number of its directory; the one in the directory with
+    /// the lowest number comes first.
+    fn names(&self, at: u32, node: &'a Node) -> Result<Vec<(u32, &'a [u8], Text)>> {
+        let mut names = Vec::with_capacity(node.names.len());
+        for (dir, text) in &node.names {
+            let there = match &self.get(*dir)?.data {
+                Data::Dir(children) => children.get(text) == Some(&at),
                 _ => false,
             };
             if !there {
                 return Err(unfit("a name that its directory does not have"));
             }
+            let name = self.tree.strings.get(*text);
+            names.push((self.number(*dir), name, *text));
         }
-        if let Kind::Dir(entries) = &node.kind {
-            if node.names.len() > 1 {
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// A directory's table.
+    fn table(&self, children: &BTreeMap<Text, u32>) -> Vec<Child<'a>> {
+        let strings = &self.tree.strings;
+        let child = |(text, node): (&Text, &u32)| {
+            let name = strings.get(*text);
+            (hash(name), name, *text, *node)
+        };
+        let mut table: Vec<Child<'a>> = children.iter().map(child).collect();
+        table.sort_unstable();
+        table
+    }
+
+    fn entry(&self, (hash, name, text, child): &Child<'a>) -> Result<EntryRecord> {
+        let name_at = self.strings.get(text.index()).copied().unwrap_or(NONE);
+        Ok(EntryRecord {
+            hash: (*hash).into(),
+            inode: self.number(*child).into(),
+            name_at: name_at.into(),
+            name_len: name.len() as u8,
+            kind: (mode_of(&self.get(*child)?.data) >> 12) as u8,
+            reserved: 0.into(),
+        })
+    }
+
+    fn content(&self, size: u64, place: Place) -> Result<(u64, u32, u8)> {
+        match place {
+            Place::Empty if size == 0 => Ok((0, 0, EMPTY)),
+            Place::Empty => Err(unfit("a file whose data is nowhere")),
+            Place::Packed { layer, offset } if (layer as usize) < self.tree.layers.len() => {
+                Ok((offset, layer, PACKED))
+            }
+            Place::Packed { .. } => Err(unfit("a file in the pack of no layer")),
+            Place::Object(object) => match self.objects.get(&object) {
+                Some(at) => Ok((*at, 0, OBJECT)),
+                None => Err(unfit("an object that is not there")),
+            },
+        }
+    }
+
+    /// Writes down all names of a file with several. Returns the link count.
+    fn links(&mut self, number: u32, node: &Node, names: &[(u32, &'a [u8], Text)]) -> Result<u32> {
+        if let Data::Dir(children) = &node.data {
+            if names.len() > 1 {
                 return Err(unfit("a directory with several names"));
             }
             let mut subdirs = 0;
-            for inode in entries.values() {
-                subdirs += u32::from(matches!(self.get(*inode)?.kind, Kind::Dir(_)));
+            for child in children.values() {
+                subdirs += u32::from(matches!(self.get(*child)?.data, Data::Dir(_)));
             }
             return Ok(2 + subdirs);
         }
-        if node.names.len() > 1 {
-            for (dir, name) in &node.names {
+        if names.len() > 1 {
+            for (dir, name, text) in names {
                 let record = LinkRecord {
                     inode: number.into(),
                     dir: (*dir).into(),
-                    name_at: self.string(name)?.into(),
+                    name_at: self.string(*text)?.into(),
                     name_len: name.len() as u8,
                     reserved: [0; 3],
                 };
-                self.push(Section::Links, &record);
+                self.push(Section::Links, record.as_bytes());
             }
         }
-        u32::try_from(node.names.len()).map_err(|_| unfit("too many names"))
+        u32::try_from(names.len()).map_err(|_| unfit("too many names"))
     }
 
     /// The number of a set of attributes.
-    fn set(&mut self, xattrs: &'a [Xattr]) -> Result<u32> {
-        if xattrs.is_empty() {
-            return Ok(NONE);
+    fn set(&mut self, set: u32) -> Result<u32> {
+        match self.sets.get(set as usize) {
+            Some(&NONE) => {}
+            Some(number) => return Ok(*number),
+            None => return Err(unfit("attributes that are not there")),
         }
-        if let Some(set) = self.sets.get(xattrs) {
-            return Ok(*set);
-        }
-        if !xattrs.is_sorted_by(|a, b| a.0 < b.0) {
+        let tree = self.tree;
+        let xattrs = tree.sets.get_index(set as usize).map_or(&[][..], |s| s);
+        if !xattrs.is_sorted_by(|a, b| tree.strings.get(a.0) < tree.strings.get(b.0)) {
             return Err(unfit("attributes that are not sorted by name"));
         }
-        let number = self.len(Section::Sets) as u32;
+        let number = self.count(Section::Sets);
         let record = SetRecord {
-            first: (self.len(Section::Xattrs) as u32).into(),
+            first: self.count(Section::Xattrs).into(),
             count: (xattrs.len() as u32).into(),
         };
-        self.push(Section::Sets, &record);
+        self.push(Section::Sets, record.as_bytes());
         for (name, value) in xattrs {
-            if name.is_empty() || name.len() > 255 || name.contains(&0) {
+            let bytes = tree.strings.get(*name);
+            if bytes.is_empty() || bytes.len() > 255 || bytes.contains(&0) {
                 return Err(unfit("an attribute without a name"));
             }
             let record = XattrRecord {
-                name_at: self.string(name)?.into(),
-                value_at: self.string(value)?.into(),
-                value_len: (value.len() as u32).into(),
-                name_len: (name.len() as u16).into(),
+                name_at: self.string(*name)?.into(),
+                value_at: self.string(*value)?.into(),
+                value_len: (tree.strings.get(*value).len() as u32).into(),
+                name_len: (bytes.len() as u16).into(),
                 reserved: 0.into(),
             };
-            self.push(Section::Xattrs, &record);
+            self.push(Section::Xattrs, record.as_bytes());
         }
-        self.sets.insert(xattrs, number);
+        if let Some(known) = self.sets.get_mut(set as usize) {
+            *known = number;
+        }
         Ok(number)
     }
 
-    /// Where a string is; equal ones are there once.
-    fn string(&mut self, string: &'a [u8]) -> Result<u32> {
-        if let Some(at) = self.strings.get(string) {
-            return Ok(*at);
+    /// Where a string is, which is there once.
+    fn string(&mut self, text: Text) -> Result<u32> {
+        let at = self
+            .strings
+            .get_mut(text.index())
+            .ok_or_else(|| unfit("a string that is not there"))?;
+        if *at == NONE {
+            let all = &mut self.rest[Section::Strings as usize];
+            // they fit: those of the tree do
+            *at = all.len() as u32;
+            all.extend_from_slice(self.tree.strings.get(text));
         }
-        let all = &mut self.sections[Section::Strings as usize];
-        let at = all.len() as u32;
-        if u32::try_from(all.len() + string.len()).is_err() {
-            return Err(Error::because(Errno::EFBIG, "over 4 GiB of names"));
-        }
-        all.extend_from_slice(string);
-        self.strings.insert(string, at);
-        Ok(at)
+        Ok(*at)
     }
 
-    fn push(&mut self, section: Section, record: &(impl IntoBytes + zerocopy::Immutable)) {
-        self.sections[section as usize].extend_from_slice(record.as_bytes());
+    fn push(&mut self, section: Section, record: &[u8]) {
+        self.rest[section as usize].extend_from_slice(record);
     }
 
     /// Number of records in a section so far.
-    fn len(&self, section: Section) -> u64 {
-        (self.sections[section as usize].len() / section.record()) as u64
+    fn count(&self, section: Section) -> u32 {
+        (self.rest[section as usize].len() / section.record()) as u32
     }
 }
 
-fn mode_of(kind: &Kind) -> u32 {
-    match kind {
-        Kind::Dir(_) => libc::S_IFDIR,
-        Kind::File { .. } => libc::S_IFREG,
-        Kind::Symlink(_) => libc::S_IFLNK,
-        Kind::CharDev(_) => libc::S_IFCHR,
-        Kind::BlockDev(_) => libc::S_IFBLK,
-        Kind::Fifo => libc::S_IFIFO,
+/// Numbers what is in the tree, each directory before what is in it, and that by name.
+fn number(tree: &Tree) -> Result<(Vec<u32>, Vec<u32>)> {
+    if !tree.is_dir(Tree::ROOT) {
+        return Err(unfit("index: the root is no directory"));
     }
-}
-
-/// Puts the sections into one file: each behind the last, then the checksums, then the superblock
-/// in front of all.
-pub(super) fn assemble(sections: &[Vec<u8>; 8]) -> Vec<u8> {
-    let mut bytes = vec![0; size_of::<Superblock>()];
-    let extents = Section::ALL.map(|section| {
-        bytes.resize(bytes.len().next_multiple_of(ALIGN), 0);
-        let data = &sections[section as usize];
-        let offset = bytes.len() as u64;
-        bytes.extend_from_slice(data);
-        Extent {
-            offset: offset.into(),
-            count: ((data.len() / section.record()) as u64).into(),
+    let mut numbers = vec![NONE; tree.nodes.len()];
+    let mut order = vec![Tree::ROOT];
+    numbers[Tree::ROOT as usize] = 0;
+    let mut next = 0;
+    while let Some(dir) = order.get(next).copied() {
+        next += 1;
+        let mut children: Vec<(&[u8], u32)> = tree.children(dir).collect();
+        children.sort_unstable();
+        for (_, child) in children {
+            if let Some(number) = numbers.get_mut(child as usize)
+                && *number == NONE
+            {
+                // a tree has less than 2^32 nodes
+                *number = order.len() as u32;
+                order.push(child);
+            }
         }
-    });
-    bytes.resize(bytes.len().next_multiple_of(ALIGN), 0);
-    seal(bytes, extents)
+    }
+    Ok((order, numbers))
 }
 
-/// Adds checksums and superblock.
-fn seal(mut bytes: Vec<u8>, sections: [Extent; 8]) -> Vec<u8> {
-    let body = size_of::<Superblock>();
-    let sums = bytes.len();
-    let mut superblock = Superblock {
-        magic: MAGIC,
-        version: VERSION.into(),
-        block: (BLOCK as u32).into(),
-        length: ((sums + 4 * sums.div_ceil(BLOCK)) as u64).into(),
-        sums: (sums as u64).into(),
-        sums_sum: 0.into(),
-        reserved: 0.into(),
-        identity: *Digest::of(&bytes[body..]).as_bytes(),
-        sections,
-        reserved2: [0; 52],
-        sum: 0.into(),
-    };
-    let table: Vec<u8> = (0..sums.div_ceil(BLOCK))
-        .map(|block| block_range(block, sums))
-        .flat_map(|range| crc32c::crc32c(&bytes[range]).to_le_bytes())
-        .collect();
-    superblock.sums_sum = crc32c::crc32c(&table).into();
-    let own = &superblock.as_bytes()[..body - 4];
-    superblock.sum = crc32c::crc32c(own).into();
-    bytes[..body].copy_from_slice(superblock.as_bytes());
-    bytes.extend_from_slice(&table);
-    bytes
+fn mode_of(data: &Data) -> u32 {
+    match data {
+        Data::Dir(_) => libc::S_IFDIR,
+        Data::File { .. } => libc::S_IFREG,
+        Data::Symlink(_) => libc::S_IFLNK,
+        Data::CharDev(_) => libc::S_IFCHR,
+        Data::BlockDev(_) => libc::S_IFBLK,
+        Data::Fifo => libc::S_IFIFO,
+    }
 }

@@ -57,7 +57,7 @@ impl Bed {
         };
         self.store.publish_layer(diff_id, stage, &info).unwrap();
         let mut index = self.store.temp().unwrap();
-        let empty = crate::image::merge::Merge::new().finish();
+        let empty = crate::image::merge::Merge::new().unwrap().finish();
         crate::image::index::write(&empty, index.file()).unwrap();
         self.store
             .publish_index(chain_id(&[diff_id]).unwrap(), index)
