@@ -66,11 +66,12 @@ impl Node {
 
 struct Slot {
     node: Node,
-    references: u64,
+    /// [`u32::MAX`] stands for more than can be counted: such a node stays.
+    references: u32,
     /// Nodes in this directory that are in the table. A node's parents stay as long as it does:
     /// copy-up asks for its path, and the kernel may forget a parent first (a file with two names
     /// was found by one, and is in use by the other).
-    children: u64,
+    children: u32,
 }
 
 impl Slot {
@@ -113,7 +114,7 @@ impl Table {
                 new = true;
                 Slot::new(make())
             });
-            slot.references += 1;
+            slot.references = slot.references.saturating_add(1);
             slot.node.clone()
         };
         let mut child = new.then(|| node.clone());
@@ -141,7 +142,7 @@ impl Table {
     pub fn pin(&self, id: NodeId) -> Result<()> {
         match self.shard(id).lock().get_mut(&id) {
             Some(slot) => {
-                slot.references += 1;
+                slot.references = slot.references.saturating_add(1);
                 Ok(())
             }
             None => Err(Error::new(Errno::ESTALE)),
@@ -151,8 +152,10 @@ impl Table {
     /// Gives references back; the last one removes the node, and then its parents as far as
     /// nothing else needs them.
     pub fn forget(&self, id: NodeId, n: u64) {
-        let mut gone = self.release(id, |slot| {
-            slot.references = slot.references.saturating_sub(n)
+        let n = u32::try_from(n).unwrap_or(u32::MAX);
+        let mut gone = self.release(id, |slot| match slot.references {
+            u32::MAX => {}
+            counted => slot.references = counted.saturating_sub(n),
         });
         while let Some(node) = gone {
             gone = node.parent().and_then(|parent| {
@@ -177,7 +180,7 @@ impl Table {
     /// Takes all references but one.
     pub fn take(&self, id: NodeId) -> Result<u64> {
         match self.shard(id).lock().get_mut(&id) {
-            Some(slot) => Ok(std::mem::replace(&mut slot.references, 1)),
+            Some(slot) => Ok(std::mem::replace(&mut slot.references, 1).into()),
             None => Err(Error::new(Errno::ESTALE)),
         }
     }
@@ -185,5 +188,34 @@ impl Table {
     /// Number of nodes.
     pub fn len(&self) -> usize {
         self.shards.iter().map(|s| s.lock().len()).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_stays_small() {
+        let size = size_of::<(NodeId, Slot)>();
+        assert!(
+            size <= 32,
+            "{size} bytes: there is one for each file that the kernel knows"
+        );
+    }
+
+    #[test]
+    fn a_node_that_was_counted_too_often_stays() {
+        let table = Table::default();
+        let dir = Arc::new(DirNode::new(NodeId(1), None, Vec::new(), None));
+        let file = NodeId(7);
+        table.count(file, || Node::File(dir, 0));
+        if let Some(slot) = table.shard(file).lock().get_mut(&file) {
+            slot.references = u32::MAX - 1;
+        }
+        table.pin(file).unwrap();
+        table.pin(file).unwrap();
+        table.forget(file, 5_000_000_000);
+        assert!(table.get(file).is_ok());
     }
 }
