@@ -3,6 +3,10 @@
 CARGO  ?= cargo
 PREFIX ?= /usr/local
 BINDIR ?= $(PREFIX)/bin
+MANDIR ?= $(PREFIX)/share/man
+# where mount(8) looks for its helpers
+HELPERDIR ?= /sbin
+COMPLETIONS := bash-completion/completions zsh/site-functions fish/vendor_completions.d
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
@@ -51,13 +55,18 @@ conformance-short: build ## the same suites, short (about 10 minutes)
 	@scripts/deps.sh conformance
 	@scripts/conformance.sh short
 
-install: ## into DESTDIR/PREFIX; ALIAS=1 also under the name fuse-overlayfs
+install: ## into DESTDIR/PREFIX; ALIAS=1 also as fuse-overlayfs, HELPER=1 also as the helper of mount(8)
 	@# not a dependency: under sudo there is often no cargo
 	@[ -x "$(TARGET)/release/vellum" ] || $(MAKE) --no-print-directory build
-	install -d "$(DESTDIR)$(BINDIR)"
+	install -d "$(DESTDIR)$(BINDIR)" "$(DESTDIR)$(MANDIR)/man1" $(COMPLETIONS:%="$(DESTDIR)$(PREFIX)/share/%")
 	install -m 755 "$(TARGET)/release/vellum" "$(DESTDIR)$(BINDIR)/vellum"
 	ln -sf vellum "$(DESTDIR)$(BINDIR)/vellum-overlayfs"
 	$(if $(ALIAS),ln -sf vellum "$(DESTDIR)$(BINDIR)/fuse-overlayfs")
+	$(if $(HELPER),install -d "$(DESTDIR)$(HELPERDIR)" && ln -sf "$(BINDIR)/vellum" "$(DESTDIR)$(HELPERDIR)/mount.fuse.vellum")
+	"$(TARGET)/release/vellum" man --all "$(DESTDIR)$(MANDIR)/man1"
+	"$(TARGET)/release/vellum" completions bash >"$(DESTDIR)$(PREFIX)/share/bash-completion/completions/vellum"
+	"$(TARGET)/release/vellum" completions zsh >"$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_vellum"
+	"$(TARGET)/release/vellum" completions fish >"$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/vellum.fish"
 
 clean: ## all that was built; the cached Debian root and tools too
 	$(CARGO) clean

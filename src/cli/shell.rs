@@ -2,6 +2,7 @@
 
 use super::Cli;
 use clap::{Args, CommandFactory};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Print completions for a shell
@@ -28,16 +29,30 @@ impl Completions {
 #[command(after_help = "\
 Examples:
   vellum man | man -l -
-  vellum man mount > /usr/share/man/man1/vellum-mount.1")]
+  vellum man mount | man -l -
+  vellum man --all /usr/local/share/man/man1")]
 pub struct Man {
     /// Command to describe; none: the program itself
     command: Option<String>,
+
+    /// Write the pages of the program and of all its commands into this directory
+    #[arg(long, value_name = "DIR", conflicts_with = "command")]
+    all: Option<PathBuf>,
 }
 
 impl Man {
     /// Prints it.
     pub fn run(self) -> ExitCode {
         let mut all = Cli::command();
+        if let Some(dir) = &self.all {
+            return match clap_mangen::generate_to(all, dir) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(e) => {
+                    eprintln!("vellum: man: {}: {e}", dir.display());
+                    ExitCode::FAILURE
+                }
+            };
+        }
         all.build();
         let page = match &self.command {
             None => all,
