@@ -161,6 +161,31 @@ pub fn with_mount<T>(
     image: &Image,
     then: impl FnOnce(BorrowedFd<'_>, BorrowedFd<'_>) -> Result<T>,
 ) -> Result<T> {
+    with(store, container, image, MsFlags::MS_RDONLY, then)
+}
+
+/// As [`with_mount`], to change something. What was written is on the upper when it comes back.
+pub fn with_writable_mount<T>(
+    store: &Store,
+    container: &Container,
+    image: &Image,
+    then: impl FnOnce(BorrowedFd<'_>) -> Result<T>,
+) -> Result<T> {
+    with(store, container, image, MsFlags::empty(), |_, mount| {
+        let done = then(mount)?;
+        let at = || format!("container {:?}", container.name);
+        rustix::fs::syncfs(mount).context(at)?;
+        Ok(done)
+    })
+}
+
+fn with<T>(
+    store: &Store,
+    container: &Container,
+    image: &Image,
+    flags: MsFlags,
+    then: impl FnOnce(BorrowedFd<'_>, BorrowedFd<'_>) -> Result<T>,
+) -> Result<T> {
     let open = |path: &Path| File::open(path).context(|| path.display().to_string());
     if let Some(at) = container.mounted_on()? {
         let mount = open(&at)?;
@@ -176,6 +201,7 @@ pub fn with_mount<T>(
     let moment = Moment {
         config: &config,
         fsname: container.fsname()?,
+        flags,
         at: &at,
     };
     moment
@@ -196,6 +222,7 @@ pub fn with_image<T>(
     let moment = Moment {
         config: &Config::default(),
         fsname: format!("vellum:{}", image.id.short()),
+        flags: MsFlags::MS_RDONLY,
         at: &at,
     };
     let done = moment.with(store, image, then);
@@ -203,10 +230,11 @@ pub fn with_image<T>(
     done
 }
 
-/// A read-only mount for a moment.
+/// A mount for a moment.
 struct Moment<'m> {
     config: &'m Config,
     fsname: String,
+    flags: MsFlags,
     at: &'m Path,
 }
 
@@ -219,7 +247,7 @@ impl Moment<'_> {
     ) -> Result<T> {
         complete(store, image)?;
         let options = MountOptions {
-            flags: MsFlags::MS_RDONLY,
+            flags: self.flags,
             fsname: self.fsname,
             ..MountOptions::default()
         };

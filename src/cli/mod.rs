@@ -5,6 +5,7 @@
 mod bench;
 mod commit;
 mod container;
+mod cp;
 mod df;
 mod diff;
 mod export;
@@ -75,6 +76,7 @@ enum Command {
     Mounts(mounts::Mounts),
     Diff(diff::Diff),
     Commit(commit::Commit),
+    Cp(cp::Cp),
     Export(export::Export),
     Rm(rm::Rm),
     Load(load::Load),
@@ -138,6 +140,7 @@ fn run(command: Command) -> ExitCode {
         Command::Mounts(mounts) => mounts.run(),
         Command::Diff(diff) => diff.run(),
         Command::Commit(commit) => commit.run(),
+        Command::Cp(cp) => cp.run(),
         Command::Export(export) => export.run(),
         Command::Rm(rm) => rm.run(),
         Command::Load(load) => load.run(),

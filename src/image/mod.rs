@@ -10,6 +10,7 @@
 pub mod changes;
 pub mod commit;
 pub mod container;
+pub mod copy;
 pub mod digest;
 pub mod entry;
 pub mod fsck;
