@@ -17,6 +17,7 @@ pub mod fsck;
 pub mod history;
 pub mod import;
 pub mod index;
+pub mod instruction;
 pub mod layer;
 mod listings;
 pub mod load;
