@@ -160,7 +160,7 @@ fn instructions_change_how_an_image_is_run() {
         "-c",
         "HEALTHCHECK CMD true",
         "web",
-        "mine/web:1",
+        "mine/web:w1",
     ]);
     let out = { said }.output().unwrap();
     let said = live::text(&out);
@@ -172,12 +172,12 @@ fn instructions_change_how_an_image_is_run() {
         "Labels": {"by": "me"}, "User": "7:8", "Volumes": {"/data": {}}, "StopSignal": "SIGQUIT",
     });
     // the image's Cmd is gone with its entry point
-    let (_, _, config) = manifest(&bed, "mine/web:1");
+    let (_, _, config) = manifest(&bed, "mine/web:w1");
     assert_eq!(config["config"], want);
     assert_eq!(config["author"], "A. Uthor");
     assert_eq!(config["history"][0]["comment"], "why");
     if have(&["umoci"]) {
-        bed.tool("umoci", &["stat", "--image", "store:1"]);
+        bed.tool("umoci", &["stat", "--image", "store:w1"]);
     }
 
     bed.vellum(&["export", "-o", "flat.tar", "web"]);

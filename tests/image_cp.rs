@@ -192,6 +192,17 @@ fn links_are_copied_unless_they_are_to_be_followed() {
         // a destination is always followed
         bed.vellum(&["cp", "target", "web:/dir-to-link"]);
         assert_eq!(look("tmp/target"), "t");
+        // a socket is no file to copy, which is said
+        fs::create_dir(bed.at("run")).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(bed.at("run/s")).unwrap();
+        fs::write(bed.at("run/pid"), "1").unwrap();
+        let out = bed.command(&["cp", "run", "web:/"]).output().unwrap();
+        let said = live::text(&out);
+        assert!(
+            out.status.success() && said.contains("/run/s: a socket is left out"),
+            "{said}"
+        );
+        assert_eq!(look("run/pid"), "1");
         // names of one file stay so
         bed.vellum(&["cp", "web:/links", "links"]);
         let ino = |name| fs::metadata(bed.at(name)).unwrap().ino();

@@ -16,6 +16,10 @@ use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// How long a mount of a moment may be busy.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Mounts an image: as a container, by name or by a new one, or as the draft says.
 pub fn mount(
@@ -258,7 +262,21 @@ impl Moment<'_> {
         let done = File::open(self.at)
             .context(|| self.at.display().to_string())
             .and_then(|mount| then(mount.as_fd()));
-        fuse::unmount(self.at, false)?;
+        unmount(self.at)?;
         done
+    }
+}
+
+/// Ends a mount of a moment. Somebody may be looking at it: a daemon that reads ahead, a program that watches
+/// mounts.
+fn unmount(at: &Path) -> Result<()> {
+    let began = Instant::now();
+    loop {
+        match fuse::unmount(at, false) {
+            Err(e) if e.is(Errno::EBUSY) && began.elapsed() < PATIENCE => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            done => return done,
+        }
     }
 }

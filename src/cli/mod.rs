@@ -134,6 +134,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn run(command: Command) -> ExitCode {
+    // the other form has a name of its own, and begins its log itself
+    if !matches!(command, Command::Overlayfs { .. }) {
+        log::init("vellum", false);
+    }
     match command {
         Command::Mount(mount) => mount.run(),
         Command::Umount(umount) => umount.run(),
