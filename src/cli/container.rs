@@ -267,7 +267,7 @@ impl Moment<'_> {
     }
 }
 
-/// Ends a mount of a moment. Somebody may be looking at it: a daemon that reads ahead, a program that watches
+/// Ends a mount of a moment. Somebody may be looking at it: its own daemon at the beginning, a program that watches
 /// mounts.
 fn unmount(at: &Path) -> Result<()> {
     let began = Instant::now();

@@ -79,7 +79,7 @@ enum Written<'w> {
 
 /// What is kept in the store.
 enum Kept {
-    Container(Container),
+    Container(Box<Container>),
     Image(Box<Image>),
 }
 
@@ -247,7 +247,7 @@ fn find<'w>(store: &Store, text: &'w OsStr) -> Result<(Kept, &'w [u8])> {
     if Store::is_container_name(name)
         && let Some(container) = absent_ok(store.container(name))?
     {
-        return Ok((Kept::Container(container), path));
+        return Ok((Kept::Container(Box::new(container)), path));
     }
     if let Some(at) = bytes.windows(2).position(|pair| pair == b":/") {
         let (image, path) = cut(at);
