@@ -10,7 +10,7 @@ COMPLETIONS := bash-completion/completions zsh/site-functions fish/vendor_comple
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test check fuzz-build bench conformance conformance-short install clean
+.PHONY: help deps build demo test check fuzz fuzz-build bench conformance conformance-short install clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ check: ## format, lints, tests, documentation, fuzz targets: all without a warni
 fuzz-build: ## the fuzz targets compile
 	@if [ -f fuzz/Cargo.toml ]; then $(CARGO) build --manifest-path fuzz/Cargo.toml; \
 	else echo "fuzz-build: this tree has no fuzz targets"; fi
+
+fuzz: ## each fuzz target for FUZZ_SECONDS (60) under AddressSanitizer; TARGETS="index marks" chooses (nightly, cargo-fuzz)
+	@scripts/fuzz.sh $(TARGETS)
 
 bench: build ## measure against the peers that are installed, as root; BENCH="--rounds 3" passes options on
 	@scripts/bench.sh "$(TARGET)/release/vellum" bench --out "$(TARGET)/bench" $(BENCH)

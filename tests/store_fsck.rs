@@ -375,6 +375,45 @@ fn names_that_cannot_be_read_are_a_fault_that_stays() {
     bed.clean();
 }
 
+/// Nobody else knows the names, so nothing is made up; but what is wrong is said, by every command.
+#[test]
+fn a_damaged_list_of_names_is_told_by_its_path() {
+    let bed = Bed::new();
+    let path = bed.path("store/index.json");
+    let before = fs::read(&path).unwrap();
+    let older = "{\"schemaVersion\": 1, \"manifests\": []}";
+    let other = "{\"schemaVersion\": 2, \"manifests\": [{\"mediaType\": \"x\"}]}";
+    let cut = before.split_at(before.len() / 2).0;
+    for (bytes, why) in [
+        (Some(&b""[..]), "EOF while parsing"),
+        (Some(cut), "EOF while parsing"),
+        (Some(&[0; 100]), "expected value"),
+        (Some(older.as_bytes()), "schema version 1, not 2"),
+        (Some(other.as_bytes()), "missing field"),
+        (None, "missing"),
+    ] {
+        match bytes {
+            Some(bytes) => fs::write(&path, bytes).unwrap(),
+            None => fs::remove_file(&path).unwrap(),
+        }
+        for args in [&["fsck"][..], &["fsck", "--repair"]] {
+            let said = bed.fails(args);
+            let line = said.lines().find(|l| l.starts_with("index.json: "));
+            let line = line.unwrap_or_else(|| panic!("{said}"));
+            assert!(line.contains(why), "{line}");
+            assert!(line.contains("the names of all images are in it"), "{line}");
+            assert!(said.contains(path.to_str().unwrap()), "{said}");
+        }
+        let said = bed.fails(&["images"]);
+        assert!(said.contains("index.json"), "{said}");
+        // nor is it written anew with what is known
+        bed.fails(&["tag", "x:1", "n:1"]);
+        assert_eq!(fs::read(&path).ok().as_deref(), bytes);
+    }
+    fs::write(&path, before).unwrap();
+    bed.clean();
+}
+
 #[test]
 fn what_a_container_uses_is_not_removed() {
     let bed = Bed::new();

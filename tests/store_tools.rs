@@ -394,6 +394,60 @@ fn prune_waits_for_another_process() {
     assert_eq!(fs::read_dir(root.join("vellum/layers")).unwrap().count(), 0);
 }
 
+/// An entry that refers to an index of manifests, as other tools make it, is removed by the image's ID, and so is
+/// another entry of the same image.
+#[test]
+fn an_index_of_manifests_is_removed_by_its_id() {
+    let bed = Bed::new();
+    bed.archive("a.tar", "x:1", "a");
+    bed.archive("b.tar", "other:1", "b");
+    bed.vellum(&["load", "a.tar"]);
+    bed.vellum(&["load", "b.tar"]);
+    let id = bed.id("x:1");
+    let path = bed.path("store/index.json");
+    let mut names: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let all = names["manifests"].as_array_mut().unwrap();
+    let named = |e: &&mut Value| {
+        e["annotations"]["org.opencontainers.image.ref.name"] == "1"
+            && e["annotations"].to_string().contains("/x:1")
+    };
+    let entry = all.iter_mut().find(named).unwrap();
+    let mut one = entry.clone();
+    one.as_object_mut().unwrap().remove("annotations");
+    let mut elsewhere = one.clone();
+    one["platform"] = serde_json::json!({"os": "linux",
+        "architecture": std::env::consts::ARCH.replace("x86_64", "amd64").replace("aarch64", "arm64")});
+    elsewhere["platform"] = serde_json::json!({"os": "plan9", "architecture": "s390x"});
+    let media_type = "application/vnd.oci.image.index.v1+json";
+    let index = serde_json::json!({"schemaVersion": 2, "mediaType": media_type,
+        "manifests": [elsewhere, one]});
+    let index = index.to_string();
+    let digest = vellum::image::digest::Digest::of(index.as_bytes());
+    let blobs = bed.path("store/blobs/sha256");
+    fs::write(blobs.join(digest.hex()), &index).unwrap();
+    entry["mediaType"] = media_type.into();
+    entry["digest"] = digest.to_string().into();
+    entry["size"] = index.len().into();
+    fs::write(&path, names.to_string()).unwrap();
+    bed.vellum(&["fsck"]);
+    assert_eq!(bed.id("x:1"), id);
+
+    // the same image once more, by its manifest
+    bed.vellum(&["load", "--name", "y:1", "a.tar"]);
+    let said = bed.fails(&["rmi", &id], 1);
+    assert!(said.contains("several names (x:1, y:1)"), "{said}");
+    bed.vellum(&["rmi", "y:1"]);
+    let said = bed.vellum(&["rmi", &id]);
+    assert!(
+        said.starts_with(&format!("Untagged: x:1\nDeleted: {id}\n")),
+        "{said}"
+    );
+    assert_eq!(bed.vellum(&["images"]).lines().count(), 2);
+    assert!(!blobs.join(digest.hex()).exists(), "its index stays");
+    assert!(bed.fails(&["rmi", &id], 1).contains("no such image"));
+    bed.vellum(&["fsck"]);
+}
+
 /// A process that is killed while it loads leaves a store that the next one uses.
 #[test]
 fn a_load_that_is_killed_leaves_a_store_that_works() {

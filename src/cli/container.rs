@@ -16,6 +16,10 @@ use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// How long a mount of a moment may be busy.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Mounts an image: as a container, by name or by a new one, or as the draft says.
 pub fn mount(
@@ -161,6 +165,31 @@ pub fn with_mount<T>(
     image: &Image,
     then: impl FnOnce(BorrowedFd<'_>, BorrowedFd<'_>) -> Result<T>,
 ) -> Result<T> {
+    with(store, container, image, MsFlags::MS_RDONLY, then)
+}
+
+/// As [`with_mount`], to change something. What was written is on the upper when it comes back.
+pub fn with_writable_mount<T>(
+    store: &Store,
+    container: &Container,
+    image: &Image,
+    then: impl FnOnce(BorrowedFd<'_>) -> Result<T>,
+) -> Result<T> {
+    with(store, container, image, MsFlags::empty(), |_, mount| {
+        let done = then(mount)?;
+        let at = || format!("container {:?}", container.name);
+        rustix::fs::syncfs(mount).context(at)?;
+        Ok(done)
+    })
+}
+
+fn with<T>(
+    store: &Store,
+    container: &Container,
+    image: &Image,
+    flags: MsFlags,
+    then: impl FnOnce(BorrowedFd<'_>, BorrowedFd<'_>) -> Result<T>,
+) -> Result<T> {
     let open = |path: &Path| File::open(path).context(|| path.display().to_string());
     if let Some(at) = container.mounted_on()? {
         let mount = open(&at)?;
@@ -176,6 +205,7 @@ pub fn with_mount<T>(
     let moment = Moment {
         config: &config,
         fsname: container.fsname()?,
+        flags,
         at: &at,
     };
     moment
@@ -196,6 +226,7 @@ pub fn with_image<T>(
     let moment = Moment {
         config: &Config::default(),
         fsname: format!("vellum:{}", image.id.short()),
+        flags: MsFlags::MS_RDONLY,
         at: &at,
     };
     let done = moment.with(store, image, then);
@@ -203,10 +234,11 @@ pub fn with_image<T>(
     done
 }
 
-/// A read-only mount for a moment.
+/// A mount for a moment.
 struct Moment<'m> {
     config: &'m Config,
     fsname: String,
+    flags: MsFlags,
     at: &'m Path,
 }
 
@@ -219,7 +251,7 @@ impl Moment<'_> {
     ) -> Result<T> {
         complete(store, image)?;
         let options = MountOptions {
-            flags: MsFlags::MS_RDONLY,
+            flags: self.flags,
             fsname: self.fsname,
             ..MountOptions::default()
         };
@@ -230,7 +262,21 @@ impl Moment<'_> {
         let done = File::open(self.at)
             .context(|| self.at.display().to_string())
             .and_then(|mount| then(mount.as_fd()));
-        fuse::unmount(self.at, false)?;
+        unmount(self.at)?;
         done
+    }
+}
+
+/// Ends a mount of a moment. Somebody may be looking at it: its own daemon at the beginning, a program that watches
+/// mounts.
+fn unmount(at: &Path) -> Result<()> {
+    let began = Instant::now();
+    loop {
+        match fuse::unmount(at, false) {
+            Err(e) if e.is(Errno::EBUSY) && began.elapsed() < PATIENCE => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            done => return done,
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! The log of a process that serves a mount: lines on stderr, for as long as that is open.
+//! The log: lines on stderr, for as long as that is open. A command has warnings there, a process that serves a
+//! mount what it has to say.
 
 use log::{LevelFilter, Log, Metadata, Record};
 use std::io::Write;
@@ -34,7 +35,7 @@ pub fn init(program: &'static str, debug: bool) {
     } else {
         LevelFilter::Warn
     };
-    if log::set_logger(LOGGER.get_or_init(|| Stderr { program })).is_ok() {
-        log::set_max_level(level);
-    }
+    // a command that mounts says anew how much it wants; the logger is there by then
+    log::set_logger(LOGGER.get_or_init(|| Stderr { program })).ok();
+    log::set_max_level(level);
 }

@@ -5,6 +5,7 @@
 mod bench;
 mod commit;
 mod container;
+mod cp;
 mod df;
 mod diff;
 mod export;
@@ -75,6 +76,7 @@ enum Command {
     Mounts(mounts::Mounts),
     Diff(diff::Diff),
     Commit(commit::Commit),
+    Cp(cp::Cp),
     Export(export::Export),
     Rm(rm::Rm),
     Load(load::Load),
@@ -132,12 +134,17 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn run(command: Command) -> ExitCode {
+    // the other form has a name of its own, and begins its log itself
+    if !matches!(command, Command::Overlayfs { .. }) {
+        log::init("vellum", false);
+    }
     match command {
         Command::Mount(mount) => mount.run(),
         Command::Umount(umount) => umount.run(),
         Command::Mounts(mounts) => mounts.run(),
         Command::Diff(diff) => diff.run(),
         Command::Commit(commit) => commit.run(),
+        Command::Cp(cp) => cp.run(),
         Command::Export(export) => export.run(),
         Command::Rm(rm) => rm.run(),
         Command::Load(load) => load.run(),

@@ -3,7 +3,7 @@
 use super::store::{StoreArgs, complain, finish};
 use crate::image::oci::digest_of;
 use crate::image::reference::Reference;
-use crate::image::store::{Entry, Store};
+use crate::image::store::{Entry, Image, Store};
 use crate::vfs::error::Context;
 use crate::vfs::{Error, Result};
 use clap::Args;
@@ -80,8 +80,12 @@ impl Rmi {
             return Ok(format!("Untagged: {}\n", name.familiar()));
         }
         let image = store.resolve(text)?;
-        if image.names.len() > 1 && !self.force {
-            let names: Vec<String> = image.names.iter().map(Reference::familiar).collect();
+        let meant = listed(store, &image, name.as_ref())?;
+        let mut names: Vec<&Reference> = meant.iter().flat_map(|(_, i)| &i.names).collect();
+        names.sort();
+        names.dedup();
+        if names.len() > 1 && !self.force {
+            let names: Vec<String> = names.into_iter().map(Reference::familiar).collect();
             return Err(Error::because(
                 Errno::EBUSY,
                 format!(
@@ -90,14 +94,16 @@ impl Rmi {
                 ),
             ));
         }
-        store
-            .check_unused(image.digest)
-            .context(|| text.to_owned())?;
-        let gone = store.forget(image.digest)?;
-        let names = gone.iter().filter_map(|e| e.name());
-        let mut lines: String = names
-            .map(|n| format!("Untagged: {}\n", n.familiar()))
-            .collect();
+        for (_, image) in &meant {
+            store
+                .check_unused(image.digest)
+                .context(|| text.to_owned())?;
+        }
+        for (entry, _) in &meant {
+            store.forget(digest_of(&entry.manifest)?)?;
+        }
+        let untagged = |name: &Reference| format!("Untagged: {}\n", name.familiar());
+        let mut lines: String = names.into_iter().map(untagged).collect();
         lines.push_str(&format!("Deleted: {}\n", image.id));
         Ok(lines)
     }
@@ -111,6 +117,25 @@ impl Rmi {
         let line = |id: &_| format!("Deleted: {id}\n");
         Ok(garbage.layers.iter().map(line).collect())
     }
+}
+
+/// The entries of an image: those that lead to it, be it by an index of manifests. Of one that was named
+/// by a digest, that with the digest.
+fn listed(store: &Store, image: &Image, name: Option<&Reference>) -> Result<Vec<(Entry, Image)>> {
+    let digest = name.and_then(Reference::digest);
+    let mut meant = Vec::new();
+    for (entry, found) in store.images()? {
+        // what cannot be read has no ID
+        let Ok(found) = found else { continue };
+        let is = match digest {
+            Some(digest) => digest_of(&entry.manifest) == Ok(digest),
+            None => found.id == image.id,
+        };
+        if is {
+            meant.push((entry, found));
+        }
+    }
+    Ok(meant)
 }
 
 /// True if the image of an entry has another name.

@@ -9,6 +9,7 @@ use super::container::root_meta;
 use super::digest::{Digest, Digesting};
 use super::entry::{Entry, Item};
 use super::index::Index;
+use super::instruction::{Edit, Instruction, Keeps};
 use super::layer::LayerWriter;
 use super::load::Unpack;
 use super::oci::{self, Descriptor, History};
@@ -22,6 +23,7 @@ use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use nix::errno::Errno;
+use serde_json::{Value, json};
 use std::os::fd::BorrowedFd;
 
 /// What a new layer is: a tar, compressed by gzip, which everyone reads.
@@ -40,6 +42,8 @@ pub struct Said {
     pub author: Option<String>,
     /// And why.
     pub comment: Option<String>,
+    /// What else is to be changed of how it is run.
+    pub changes: Vec<Instruction>,
 }
 
 /// The index of an image, as far as changes are told by it.
@@ -75,9 +79,16 @@ pub fn commit(
     said: &Said,
     names: &[Reference],
 ) -> Result<Image> {
-    let layer = write_layer(store, image, upper, mount).context(|| "the new layer")?;
-    let mut config = image.config.clone();
     let mut manifest = image.parts.clone();
+    let config_type = manifest.config().media_type().to_string();
+    let is_docker = config_type == DOCKER_CONFIG;
+    // as it stands: it may have fields that are Docker's, or another tool's
+    let bytes = store.document(manifest.config())?;
+    let mut config: Value = serde_json::from_slice(&bytes)
+        .map_err(|e| Error::because(Errno::EBADMSG, format!("configuration {}: {e}", image.id)))?;
+    // before anything is written: one that cannot be done is no half commit
+    change(&mut config, is_docker, &said.changes)?;
+    let layer = write_layer(store, image, upper, mount).context(|| "the new layer")?;
     let created = super::now();
     let mut step = History::default();
     step.set_created(Some(created.clone()));
@@ -85,21 +96,22 @@ pub fn commit(
     step.set_author(said.author.clone());
     step.set_comment(said.comment.clone());
     step.set_empty_layer(layer.is_none().then_some(true));
-    let config_type = manifest.config().media_type().to_string();
+    let mut diff_ids = image.diff_ids.clone();
     if let Some((mut blob, diff_id)) = layer {
-        if config_type == DOCKER_CONFIG {
+        if is_docker {
             blob.set_media_type(DOCKER_LAYER.into());
         }
         manifest.layers_mut().push(blob);
-        config.rootfs_mut().diff_ids_mut().push(diff_id.to_string());
-        let mut all = image.diff_ids.clone();
-        all.push(diff_id);
-        Prepare.finish(store, &all)?;
+        diff_ids.push(diff_id);
+        Prepare.finish(store, &diff_ids)?;
     }
-    config.history_mut().get_or_insert_default().push(step);
-    config.set_created(Some(created));
-    if said.author.is_some() {
-        config.set_author(said.author.clone());
+    let mut history = image.config.history().clone().unwrap_or_default();
+    history.push(step);
+    config["rootfs"]["diff_ids"] = json!(diff_ids);
+    config["history"] = json!(history);
+    config["created"] = json!(created);
+    if let Some(author) = &said.author {
+        config["author"] = json!(author);
     }
     let config = store.put_document(&config_type, &oci::render(&config)?)?;
     manifest.set_config(config);
@@ -112,6 +124,16 @@ pub fn commit(
             .try_for_each(|name| store.tag(name, &manifest))?,
     }
     store.image(&manifest)
+}
+
+/// Has instructions change a configuration, of Docker's type or of OCI's.
+pub(super) fn change(config: &mut Value, is_docker: bool, all: &[Instruction]) -> Result<()> {
+    let keeps = match is_docker {
+        true => Keeps::Docker,
+        false => Keeps::Oci,
+    };
+    let mut edit = Edit::new(config, keeps)?;
+    all.iter().try_for_each(|one| edit.apply(one))
 }
 
 /// What the root has become, if it is not what the image says.

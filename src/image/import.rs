@@ -2,10 +2,11 @@
 //!
 //! A tar is stored as it comes, apart from its compression, so its diff ID is its own digest; a folder
 //! is packed as a container's changes are. Nothing is known of how to run it: the configuration says
-//! the platform, the one that this program was built for, and where it came from.
+//! the platform, the one that this program was built for, where it came from, and what instructions add.
 
 use super::changes::pack_whole;
-use super::commit::{NewLayer, new_layer, seal};
+use super::commit::{NewLayer, change, new_layer, seal};
+use super::instruction::Instruction;
 use super::layer::LayerWriter;
 use super::load::{Input, Limits, Unpack, plain};
 use super::oci::{self, CONFIG, MANIFEST, PlatformSpec};
@@ -19,14 +20,19 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 
-/// Makes an image of what is in a tar or a folder. Without a message its history says the source's name.
+/// Makes an image of what is in a tar or a folder, and has instructions say how it is run. Without a
+/// message its history says the source's name.
 pub fn import(
     store: &Store,
     input: &Input,
     message: Option<&str>,
+    changes: &[Instruction],
     name: Option<&Reference>,
 ) -> Result<Image> {
     let said = || input.to_string();
+    let mut run = json!({});
+    // before anything is written
+    change(&mut run, false, changes)?;
     let layer = layer_of(store, input).context(said)?;
     let (blob, diff_id) = seal(store, layer).context(said)?;
     Prepare.finish(store, &[diff_id])?;
@@ -34,7 +40,7 @@ pub fn import(
     let comment = message.map_or_else(|| format!("Imported from {input}"), str::to_owned);
     let platform = PlatformSpec::default();
     let config = json!({
-        "created": created, "architecture": platform.arch(), "os": platform.os(), "config": {},
+        "created": created, "architecture": platform.arch(), "os": platform.os(), "config": run["config"],
         "rootfs": {"type": "layers", "diff_ids": [diff_id]},
         "history": [{"created": created, "created_by": "vellum import", "comment": comment}],
     });

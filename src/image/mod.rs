@@ -10,12 +10,14 @@
 pub mod changes;
 pub mod commit;
 pub mod container;
+pub mod copy;
 pub mod digest;
 pub mod entry;
 pub mod fsck;
 pub mod history;
 pub mod import;
 pub mod index;
+pub mod instruction;
 pub mod layer;
 mod listings;
 pub mod load;

@@ -10,7 +10,7 @@
 
 mod entry;
 
-pub use entry::{Packer, entry_of};
+pub use entry::{Packer, Sink, entry_of};
 
 use super::entry::Path;
 use super::layer::LayerWriter;

@@ -43,7 +43,7 @@ fn invalid(why: impl fmt::Display) -> Error {
 }
 
 /// A name as errors show it: on one line, and not without end.
-fn shown(name: &[u8]) -> String {
+pub(super) fn shown(name: &[u8]) -> String {
     const LONGEST: usize = 300;
     match name.get(..LONGEST) {
         Some(start) => format!("\"{}...\"", start.escape_ascii()),
