@@ -108,7 +108,8 @@ impl Containers {
     }
 }
 
-/// A containerd; it ends with the value.
+/// A containerd, with its snapshotter over kernel overlayfs; it ends with the value. (The one that copies layer
+/// upon layer loses the times of directories, and leaves the attributes of those that a layer replaces.)
 pub struct Containerd {
     dir: PathBuf,
     daemon: Child,
@@ -168,27 +169,24 @@ impl Containerd {
         live::run(&mut self.command(args))
     }
 
-    /// Takes an archive in, with a snapshotter; the names of what is there then.
+    /// Takes an archive in; the names of what is there then.
     #[track_caller]
-    pub fn import(&self, archive: &str, snapshotter: &str) -> Vec<String> {
-        let import = ["image", "import", "--snapshotter", snapshotter, archive];
-        self.ctr(&import);
+    pub fn import(&self, archive: &str) -> Vec<String> {
+        self.ctr(&["image", "import", archive]);
         let names = self.ctr(&["image", "ls", "-q"]);
         names.lines().map(str::to_owned).collect()
     }
 
     /// What it shows of an image; not its root.
     #[track_caller]
-    pub fn shows(&self, image: &str, snapshotter: &str) -> Shown {
+    pub fn shows(&self, image: &str) -> Shown {
         let at = self.dir.join("view");
         fs::create_dir_all(&at).unwrap();
         let place = at.to_str().unwrap();
-        let mount = ["image", "mount", "--snapshotter", snapshotter, image, place];
-        self.ctr(&mount);
+        self.ctr(&["image", "mount", image, place]);
         let mut tree = shown(&at);
         tree.remove("");
-        let unmount = ["image", "unmount", "--rm", "--snapshotter", snapshotter];
-        self.ctr(&[&unmount[..], &[place]].concat());
+        self.ctr(&["image", "unmount", "--rm", place]);
         tree
     }
 }
