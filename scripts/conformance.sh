@@ -6,7 +6,9 @@
 # Suites: pjdfstest and fsx (crates), stress-ng's filesystem class with --verify, fio with verify.
 # Beds:   plain     ext4 in a file, the reference
 #         kernel    the kernel's overlayfs on it (full, or BEDS names it)
-#         cached, passthrough   vellum on it, in both I/O modes: these are judged
+#         cached, passthrough   vellum on it, in both I/O modes
+#         image     vellum mount of an image in a store on it
+#         (these three are judged)
 #         fuse-overlayfs        if BEDS names it
 # A test that plain passes and vellum does not is a fault, unless
 # tests/conformance/known-failures.txt has it with a reason; then the script exits 1.
@@ -37,16 +39,16 @@ self_test() {
 
 case $FORM in
     short)
-        BEDS=${BEDS:-plain cached passthrough}
+        BEDS=${BEDS:-plain cached passthrough image}
         FSX_SEEDS=3 FSX_OPS=15000 STRESS_SECONDS=1 FIO_SIZE=24m ;;
     full)
-        BEDS=${BEDS:-plain kernel cached passthrough}
+        BEDS=${BEDS:-plain kernel cached passthrough image}
         FSX_SEEDS=20 FSX_OPS=200000 STRESS_SECONDS=10 FIO_SIZE=512m ;;
     self-test) mkdir -p "$TARGET"; self_test; exit 0 ;;
     *) die "short, full or self-test, not '$FORM'" ;;
 esac
 SUITES=${SUITES:-pjdfstest fsx fio stress-ng}
-GATED=${GATED:-$(for b in $BEDS; do case $b in cached|passthrough) printf '%s ' "$b" ;; esac; done)}
+GATED=${GATED:-$(for b in $BEDS; do case $b in cached|passthrough|image) printf '%s ' "$b" ;; esac; done)}
 mkdir -p "$TARGET"
 self_test
 need_root "$@"
@@ -109,6 +111,20 @@ make_lower() {
     chmod 755 "$d"
 }
 
+# An image of the lower, in a store; the upper is in the store too.
+mount_image() { # bed's folder, mountpoint
+    export VELLUM_ROOT=$1/store
+    "$VELLUM" import "$1/lower" bed:1 >/dev/null &&
+        "$VELLUM" mount --name bed bed:1 "$2" >/dev/null || return
+    STORE=$VELLUM_ROOT
+    DIGEST=$(image_digest)
+}
+
+# What of a store must never change, whatever is done in a mount.
+image_digest() {
+    for part in blobs vellum/layers vellum/objects vellum/index; do tree_digest "$STORE/$part"; done
+}
+
 # Prints nothing; M is where the bed is.
 start_bed() {
     local bed=$1 b=$DISK/$1
@@ -124,6 +140,7 @@ start_bed() {
             [ "$bed" = cached ] && io_uring=auto || io_uring=off
             "$VELLUM" mount --io "$bed" -o "io_uring=$io_uring" \
                 --lower "$b/lower" --upper "$b/upper" --work "$b/work" "$M" ;;
+        image) mount_image "$b" "$M" ;;
         fuse-overlayfs)
             fuse-overlayfs -o "lowerdir=$b/lower,upperdir=$b/upper,workdir=$b/work" "$M" ;;
         *) die "no bed '$bed'" ;;
@@ -134,7 +151,9 @@ stop_bed() {
     local bed=$1 b=$DISK/$1
     [ "$bed" = plain ] && return
     umount "$b/mnt" || { say "conformance: $bed is busy"; umount -l "$b/mnt"; }
-    if [ "$(tree_digest "$b/lower")" = "$DIGEST" ]; then
+    local now
+    [ "$bed" = image ] && now=$(image_digest) || now=$(tree_digest "$b/lower")
+    if [ "$now" = "$DIGEST" ]; then
         result lowers unchanged ok
     else
         result lowers unchanged fail
