@@ -218,6 +218,49 @@ fn a_full_disk_leaves_the_store_as_it_was() {
     }
 }
 
+/// The same for a commit: the container has what it had, and is committed once there is room.
+#[test]
+fn a_commit_to_a_full_disk_leaves_the_store_as_it_was() {
+    if !may_mount() {
+        return;
+    }
+    let bed = Bed::new(Some("24m"));
+    let mnt = bed.at("mnt");
+    fs::create_dir(&mnt).unwrap();
+    let on = mnt.to_str().unwrap();
+    bed.vellum(&["mount", "--name", "web", "small:1", on]);
+    for n in 0..50 {
+        fs::write(mnt.join(format!("new{n}")), vec![n; 3000]).unwrap();
+    }
+    fs::write(mnt.join("big"), tar_of(1, 900_000)).unwrap();
+    sh("sync -f \"$1\"", &[mnt.as_os_str()]);
+    let before = bed.state();
+    let mut failures = 0;
+    for step in 0.. {
+        fill(&bed.at("disk"), step * 130_000);
+        let out = bed.command(&["commit", "web", "new:1"]).output().unwrap();
+        fs::remove_file(bed.at("disk/filler")).unwrap();
+        if out.status.success() {
+            break;
+        }
+        failures += 1;
+        let said = text(&out);
+        assert!(said.contains("No space left on device"), "{said}");
+        assert_eq!(bed.in_tmp(), 0, "{said}");
+        // what was published has no name
+        bed.vellum(&["prune"]);
+        assert_eq!(bed.state(), before, "step {step}: {said}");
+    }
+    assert!(failures > 5, "{failures}");
+    bed.vellum(&["umount", "web"]);
+    let daemons_gone = || live::daemons_of(&mnt).is_empty();
+    assert!(wait_for(Duration::from_secs(10), daemons_gone));
+    bed.vellum(&["fsck", "-q"]);
+    let copy = bed.at("copy.tar");
+    bed.vellum(&["export", "-o", copy.to_str().unwrap(), "new:1"]);
+    assert!(sh("tar -tf \"$1\"", &[copy.as_os_str()]).contains("new49\n"));
+}
+
 /// Fills a file system up to so many bytes.
 fn fill(disk: &Path, room: u64) {
     let stat = rustix::fs::statvfs(disk).unwrap();
