@@ -261,6 +261,75 @@ fn a_commit_to_a_full_disk_leaves_the_store_as_it_was() {
     assert!(sh("tar -tf \"$1\"", &[copy.as_os_str()]).contains("new49\n"));
 }
 
+/// An archive is there whole, or not at all.
+#[test]
+fn what_is_saved_to_a_full_disk_is_not_there() {
+    if !may_mount() {
+        return;
+    }
+    let bed = Bed::new(Some("24m"));
+    fs::write(bed.at("disk/old.tar"), "old").unwrap();
+    fill(&bed.at("disk"), 10_000);
+    for args in [
+        ["save", "-o", "disk/old.tar", "small:1"],
+        [
+            "save",
+            "--output=disk/new.tar",
+            "--format=docker",
+            "small:1",
+        ],
+        ["export", "-o", "disk/new.tar", "small:1"],
+    ] {
+        let out = bed.command(&args).output().unwrap();
+        let said = text(&out);
+        assert_eq!(out.status.code(), Some(1), "{args:?}: {said}");
+        assert!(said.contains("No space left on device"), "{args:?}: {said}");
+        let mut names: Vec<_> = fs::read_dir(bed.at("disk"))
+            .unwrap()
+            .map(|e| e.unwrap().file_name())
+            .collect();
+        names.sort();
+        assert_eq!(names, ["filler", "old.tar", "store"], "{args:?}");
+        assert_eq!(fs::read(bed.at("disk/old.tar")).unwrap(), b"old");
+    }
+}
+
+/// Several load two images that share a layer, others remove them: each command works, and nothing is
+/// missing from what is there in the end.
+#[test]
+fn images_are_loaded_and_removed_at_once() {
+    let bed = Bed::new(None);
+    let shared = tar_of(500, 300_000);
+    layout(&bed.at("one"), &[shared.clone(), tar_of(100, 200_000)]);
+    layout(&bed.at("two"), &[shared, tar_of(200, 100_000)]);
+    let run = |args: &[&str]| drop(bed.vellum(args));
+    std::thread::scope(|s| {
+        for image in ["one", "two", "one", "two"] {
+            s.spawn(move || {
+                for _ in 0..8 {
+                    run(&["load", "-q", "--name", image, image]);
+                }
+            });
+        }
+        for image in ["one", "two"] {
+            s.spawn(move || {
+                for _ in 0..12 {
+                    run(&["rmi", "-f", image]);
+                    run(&["prune"]);
+                }
+            });
+        }
+    });
+    bed.vellum(&["fsck", "-q"]);
+    run(&["load", "-q", "--name", "one", "one"]);
+    run(&["load", "-q", "--name", "two", "two"]);
+    bed.vellum(&["fsck", "-q"]);
+    run(&["rmi", "one", "two"]);
+    run(&["prune"]);
+    assert_eq!(bed.vellum(&["images"]).lines().count(), 2);
+    assert_eq!(bed.in_tmp(), 0);
+}
+
 /// Fills a file system up to so many bytes.
 fn fill(disk: &Path, room: u64) {
     let stat = rustix::fs::statvfs(disk).unwrap();
