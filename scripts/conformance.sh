@@ -40,7 +40,7 @@ self_test() {
 case $FORM in
     short)
         BEDS=${BEDS:-plain cached passthrough image}
-        FSX_SEEDS=3 FSX_OPS=15000 STRESS_SECONDS=1 FIO_SIZE=24m ;;
+        FSX_SEEDS=2 FSX_OPS=15000 STRESS_SECONDS=1 FIO_SIZE=24m ;;
     full)
         BEDS=${BEDS:-plain kernel cached passthrough image}
         FSX_SEEDS=20 FSX_OPS=200000 STRESS_SECONDS=10 FIO_SIZE=512m ;;
@@ -103,7 +103,10 @@ make_lower() {
     local d=$1 i
     mkdir -p "$d/dir/sub" "$d/etc"
     for i in $(seq 100); do echo "file $i" >"$d/dir/f$i"; done
-    for i in $(seq "$FSX_SEEDS"); do head -c 300000 /dev/urandom >"$d/fsx-lower-$i"; done
+    # an image has small files in a pack, and large ones by themselves
+    for i in $(seq "$FSX_SEEDS"); do
+        head -c $((i % 2 ? 30000 : 300000)) /dev/urandom >"$d/fsx-lower-$i"
+    done
     for i in seq rand direct mmap libaio; do head -c "$FIO_SIZE" /dev/zero >"$d/fio-lower-$i"; done
     ln -s dir "$d/link"
     mkfifo "$d/fifo"
