@@ -15,7 +15,8 @@ use live::{may_mount, sh};
 use rich::{Bed, Shown, change, have, same};
 use serde_json::Value;
 use std::path::Path;
-use tools::{Containers, by_layers_in_go};
+use std::process::Command;
+use tools::{Containerd, Containers, by_layers_in_go, without_trusted};
 
 /// The image's beginning: an archive that is unpacked, and files that are copied.
 const CONTAINERFILE: &str = "FROM scratch
@@ -101,6 +102,59 @@ fn whole(bed: &Bed, layout: &str, tag: &str) {
     }
 }
 
+/// Changes of every kind, spread over any tree whatever is in it.
+const SPREAD: &str = r#"
+    n=0
+    files() { find . -xdev -type f -print0 | LC_ALL=C sort -z | sed -zn "$1p"; }
+    files '7~31' | xargs -0r rm --
+    files '11~37' | xargs -0r chmod u+s,g-r --
+    files '13~41' | while IFS= read -r -d '' f; do echo more >>"$f"; done
+    files '17~43' | xargs -0r setfattr -n user.spread -v 0x00ff --
+    files '19~47' | while IFS= read -r -d '' f; do ln -- "$f" "linked.$((n += 1))"; done
+    files '23~53' | xargs -0r chown -h 4242:4243 --
+    find . -xdev -mindepth 2 -maxdepth 2 -type d -print0 | LC_ALL=C sort -z | sed -zn '1~3p' |
+        while IFS= read -r -d '' d; do mv -- "$d" "${d%/*}/moved.$((n += 1))"; done
+    find . -xdev -mindepth 2 -maxdepth 2 -type d -print0 | LC_ALL=C sort -z | sed -zn '2~5p' |
+        while IFS= read -r -d '' d; do rm -r -- "$d"; mkdir -m 1750 -- "$d"; echo anew >"$d/anew"; done
+    find . -xdev -type l -print0 | LC_ALL=C sort -z | sed -zn '3~29p' |
+        while IFS= read -r -d '' l; do rm -- "$l"; mkdir -- "$l"; done
+"#;
+
+/// Changes an image that is loaded, commits and saves it: podman, containerd and umoci see what the container
+/// shows.
+fn changed(bed: &Bed, tag: &str) {
+    let name = format!("built:{tag}");
+    bed.mount(&["--name", tag, &name]);
+    let script = format!("cd \"$1\"; {SPREAD}");
+    live::run(
+        Command::new("bash")
+            .args(["-euc", &script, "bash"])
+            .arg(bed.mnt()),
+    );
+    bed.umount();
+    bed.vellum(&["commit", tag, "spread:new"]);
+    bed.mount(&["--name", tag]);
+    let shown = bed.shown();
+    bed.umount();
+    same(&mounted(bed, "spread:new"), &shown);
+    same(&bed.umoci("store:new"), &shown);
+
+    bed.vellum(&["save", "-o", "new.tar", "spread:new"]);
+    let mut wanted = by_layers_in_go(&shown, &[]);
+    without_link_counts(&mut wanted);
+    let podman = Containers::new(bed.at("podman-new"));
+    podman.run("podman", &["load", "-q", "-i", "new.tar"]);
+    let mut by_podman = podman.podman_shows("spread:new");
+    without_link_counts(&mut by_podman);
+    same(&by_podman, &wanted);
+    let containerd = Containerd::start(bed.at("containerd"));
+    let names = containerd.import("new.tar");
+    let mut by_containerd = containerd.shows(&names[0]);
+    without_link_counts(&mut by_containerd);
+    without_trusted(&mut wanted);
+    same(&by_containerd, &wanted);
+}
+
 /// Takes the number of names out, which kernel overlayfs counts with those that are hidden. Which names are one
 /// file stays.
 fn without_link_counts(shown: &mut Shown) {
@@ -154,6 +208,9 @@ fn an_image_that_buildah_built() {
         "{all}"
     );
     assert_eq!(all[0]["Config"]["Labels"]["made"], "by-hand");
+    if have(&["containerd", "ctr"]) {
+        changed(&bed, "t");
+    }
 }
 
 /// `VELLUM_TEST_LAYOUT=DIR`: all images of an OCI layout, as large as they are.
@@ -163,12 +220,13 @@ fn images_of_a_layout() {
     let Ok(layout) = std::env::var("VELLUM_TEST_LAYOUT") else {
         panic!("VELLUM_TEST_LAYOUT has to name an OCI layout");
     };
-    assert!(may_mount() && have(&["podman", "skopeo", "umoci"]));
+    assert!(may_mount() && have(&["podman", "skopeo", "umoci", "ctr"]));
     let index = std::fs::read(Path::new(&layout).join("index.json")).unwrap();
     let index: Value = serde_json::from_slice(&index).unwrap();
     for image in index["manifests"].as_array().unwrap() {
         let tag = &image["annotations"]["org.opencontainers.image.ref.name"];
         let bed = Bed::new();
         whole(&bed, &layout, tag.as_str().unwrap());
+        changed(&bed, tag.as_str().unwrap());
     }
 }

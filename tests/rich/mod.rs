@@ -153,13 +153,22 @@ pub fn shown(root: &Path) -> Shown {
             libc::S_IFLNK => format!(" -> {}", e.data.escape_ascii()),
             _ => String::new(),
         };
+        let xattrs: String = e
+            .xattrs
+            .iter()
+            .map(|(name, value)| format!(" [{}={}]", name.escape_ascii(), hex(value)))
+            .collect();
         let line = format!(
-            "{:o} {}:{} at {:?}{links}{device}{data} {:?} {:?}",
-            e.mode, e.uid, e.gid, e.mtime, e.xattrs, e.faults
+            "{:o} {}:{} at {:?}{links}{device}{data}{xattrs} {:?}",
+            e.mode, e.uid, e.gid, e.mtime, e.faults
         );
         lines.insert(path.clone(), line);
     }
     lines
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// A layer that the script makes in an empty directory.

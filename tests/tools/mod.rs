@@ -35,6 +35,16 @@ pub fn by_layers_in_go(shown: &Shown, hidden: &[&str]) -> Shown {
     shown
 }
 
+/// Takes the attributes in `trusted.` out, which containerd drops.
+pub fn without_trusted(shown: &mut Shown) {
+    for line in shown.values_mut() {
+        while let Some(begin) = line.find(" [trusted.") {
+            let end = line[begin..].find(']').unwrap() + 1;
+            line.replace_range(begin..begin + end, "");
+        }
+    }
+}
+
 /// podman and buildah, with a storage of their own.
 pub struct Containers {
     dir: PathBuf,
