@@ -159,6 +159,46 @@ fn a_load_that_is_interrupted_leaves_the_store_as_it_was() {
     assert_eq!(bed.vellum(&["images"]).lines().count(), 3);
 }
 
+/// By `kill -9` after ever more time, until it gets to its end: no fault is found, and doing it again does it.
+#[test]
+fn a_process_that_is_killed_leaves_no_fault() {
+    if !may_mount() {
+        return;
+    }
+    // in memory: what is synced, and how long that takes, is not the point
+    let bed = Bed::new(Some("64m"));
+    layout(
+        &bed.at("big"),
+        &[tar_of(300, 3 << 20), tar_of(200, 1 << 20)],
+    );
+    fs::write(bed.at("root.tar"), tar_of(200, 300_000)).unwrap();
+    let load: &[&str] = &["load", "-q", "--name", "big:1", "big"];
+    let import: &[&str] = &["import", "root.tar", "big:1"];
+    let rmi: &[&str] = &["rmi", "-f", "big:1"];
+    for (doing, undo) in [(load, rmi), (import, rmi), (rmi, load)] {
+        let mut killed = 0;
+        loop {
+            bed.vellum(undo);
+            let mut child = bed.command(doing).stdout(Stdio::null()).spawn().unwrap();
+            std::thread::sleep(Duration::from_millis(killed * 3));
+            drop(child.kill());
+            let ended = child.wait().unwrap();
+            bed.vellum(&["inspect", "small:1"]);
+            bed.vellum(&["fsck", "-q"]);
+            assert_eq!(bed.in_tmp(), 0);
+            if ended.success() {
+                break;
+            }
+            assert_eq!(ended.signal(), Some(libc::SIGKILL), "{doing:?}: {ended}");
+            killed += 1;
+            bed.vellum(doing);
+        }
+        assert!(killed > 0, "{doing:?}");
+        let there = bed.command(&["inspect", "big:1"]).output().unwrap();
+        assert_eq!(there.status.success(), doing != rmi);
+    }
+}
+
 /// For each amount of room, from none to enough.
 #[test]
 fn a_full_disk_leaves_the_store_as_it_was() {
@@ -298,7 +338,10 @@ fn what_is_saved_to_a_full_disk_is_not_there() {
 /// missing from what is there in the end.
 #[test]
 fn images_are_loaded_and_removed_at_once() {
-    let bed = Bed::new(None);
+    if !may_mount() {
+        return;
+    }
+    let bed = Bed::new(Some("64m"));
     let shared = tar_of(500, 300_000);
     layout(&bed.at("one"), &[shared.clone(), tar_of(100, 200_000)]);
     layout(&bed.at("two"), &[shared, tar_of(200, 100_000)]);
