@@ -45,9 +45,10 @@ pub(super) fn run_all(work: &Work<'_>, jobs: Vec<Job>, threads: usize) -> Result
                     match run(work, &job, &stop) {
                         Ok(one) => done.lock().push(one),
                         Err(e) => {
-                            // what fails after it was told to stop is no reason
-                            stop.store(true, Ordering::Relaxed);
+                            // what fails after it was told to stop is no reason: so the reason is there
+                            // before anybody is told
                             failed.lock().get_or_insert(e);
+                            stop.store(true, Ordering::Release);
                         }
                     }
                 }
@@ -178,7 +179,7 @@ struct Tee<'a> {
 
 impl Read for Tee<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if self.stop.load(Ordering::Relaxed) {
+        if self.stop.load(Ordering::Acquire) {
             return Err(io::Error::other("another layer failed"));
         }
         match self.failed {
