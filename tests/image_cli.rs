@@ -11,36 +11,9 @@ mod live;
 mod rich;
 
 use live::{alive, kill, may_mount, sh, wait_for};
-use rich::{Bed, have, same};
+use rich::{Bed, change, have, same};
 use serde_json::Value;
-use std::path::Path;
 use std::time::Duration;
-
-/// Something of every kind that a container can do to its image. What was written gets a time by
-/// command at the end: that of a write is the kernel's until it is written back.
-const CHANGES: &str = "
-    echo more >>etc/passwd
-    ln etc/passwd etc/passwd.2
-    echo more >>links/one
-    chmod 2750 bin
-    chmod 600 bin/su
-    rm plain; rm -r tree
-    rm -r anew; mkdir -m 711 anew; echo n >anew/n
-    mv moved went
-    mknod dev/zero c 1 5; mkfifo -m 640 pipe; ln -s 'to nowhere' link
-    echo s >\"$(printf 'bytes \\376')\"
-    setfattr -n user.new -v v etc/hosts
-    setfattr -x user.gone attrs
-    setfacl -m u:77:r etc/hosts
-    chown 7:8 owned
-    touch -d '1960-01-02 03:04:05.123456789' old
-    touch -h -d '2001-02-03 04:05:06.7' link
-    rm becomes; mkdir becomes; touch becomes/a
-    rm -r dir-to-file; echo f >dir-to-file
-    touch passing; rm passing
-    truncate -s 3000000 sparse
-    find . -depth -newermt 2025-01-01 -exec touch -h -d '2024-05-06 07:08:09.101112' {} +
-";
 
 /// What `diff` says of them.
 const LINES: &[&str] = &[
@@ -75,10 +48,6 @@ const LINES: &[&str] = &[
     "A /went/below",
     "A /went/below/file",
 ];
-
-fn change(mnt: &Path) {
-    sh(&format!("cd \"$1\"{CHANGES}"), &[mnt.as_os_str()]);
-}
 
 /// A mount of the image shows what umoci makes of the same layers.
 fn as_umoci(io: &[&str]) {

@@ -300,45 +300,92 @@ fn differences(plain: &Path, mount: &Path) -> String {
     sh(&line, &[plain.as_os_str(), mount.as_os_str()])
 }
 
-/// The same work in a mount and in a plain copy; the same result after it, after a remount, and in
-/// the kernel's eyes.
-fn same_as_plain(parts: &[&str], works: &[Work], again: &[Work], io: &str) {
+/// The layers, and a plain directory with what they show.
+fn bed(parts: &[&str]) -> (Stack, PathBuf) {
     let mut stack = Stack::within(Path::new(env!("CARGO_TARGET_TMPDIR")), 0);
     stack.lowers = layers(parts);
     let plain = stack.dir().join("plain");
     fs::create_dir(&plain).unwrap();
     plain_copy(&stack.lowers, &plain);
-    let before: Vec<_> = stack.lowers.iter().map(|l| digest(l)).collect();
-    stack.mount(&["--io", io]);
+    (stack, plain)
+}
+
+/// The same work in a mount and in a plain copy; the same result after it, and after a remount.
+fn work_in_both(
+    stack: &Stack,
+    plain: &Path,
+    works: &[Work],
+    again: &[Work],
+    mount: &dyn Fn(),
+    umount: &dyn Fn(),
+) {
+    mount();
     assert_eq!(
-        differences(&plain, &stack.mnt),
+        differences(plain, &stack.mnt),
         "",
         "before anything was done"
     );
     for piece in works {
-        let (expected, got) = (work(&plain, piece), work(&stack.mnt, piece));
+        let (expected, got) = (work(plain, piece), work(&stack.mnt, piece));
         assert_eq!(got, expected, "{}: the output", piece.0);
-        assert_eq!(differences(&plain, &stack.mnt), "", "{}: the tree", piece.0);
+        assert_eq!(differences(plain, &stack.mnt), "", "{}: the tree", piece.0);
     }
-    stack.umount();
-    stack.mount(&["--io", io]);
-    assert_eq!(differences(&plain, &stack.mnt), "", "after a remount");
+    umount();
+    mount();
+    assert_eq!(differences(plain, &stack.mnt), "", "after a remount");
     for piece in again {
         assert_eq!(
             work(&stack.mnt, piece),
-            work(&plain, piece),
+            work(plain, piece),
             "after a remount"
         );
     }
-    stack.umount();
+    umount();
     assert!(live::wait_for(std::time::Duration::from_secs(10), || stack
         .daemons()
         .is_empty()));
+}
+
+/// In a mount of directories; and then in the kernel's eyes.
+fn same_as_plain(parts: &[&str], works: &[Work], again: &[Work], io: &str) {
+    let (stack, plain) = bed(parts);
+    let before: Vec<_> = stack.lowers.iter().map(|l| digest(l)).collect();
+    let mount = || stack.mount(&["--io", io]);
+    work_in_both(&stack, &plain, works, again, &mount, &|| stack.umount());
     let line = differences_line() + "\"$1/\" $m/";
     let kernel = with_kernel(&stack.lowers, Some(&stack), &line, &[plain.as_os_str()]);
     assert_eq!(kernel, "", "through the kernel's overlayfs");
     let after: Vec<_> = stack.lowers.iter().map(|l| digest(l)).collect();
     assert_eq!(after, before, "a lower changed");
+}
+
+/// In a container over an image; and then as an image of its own.
+fn image_same_as_plain(parts: &[&str], works: &[Work], again: &[Work]) {
+    let (stack, plain) = bed(parts);
+    let vellum = |args: &[&OsStr]| {
+        run(Command::new(live::VELLUM)
+            .args(args)
+            .env("VELLUM_ROOT", stack.dir().join("store")))
+    };
+    let word = OsStr::new;
+    vellum(&[word("import"), plain.as_os_str(), word("debian:1")]);
+    let mount = || {
+        let args = ["mount", "--name", "life", "debian:1"].map(OsStr::new);
+        vellum(&[&args[..], &[stack.mnt.as_os_str()]].concat());
+    };
+    let umount = || {
+        vellum(&[word("umount"), stack.mnt.as_os_str()]);
+        assert!(live::wait_for(std::time::Duration::from_secs(10), || stack
+            .daemons()
+            .is_empty()));
+    };
+    work_in_both(&stack, &plain, works, again, &mount, &umount);
+    vellum(&[word("commit"), word("life"), word("debian:2")]);
+    let read = ["mount", "--read-only", "debian:2"].map(OsStr::new);
+    vellum(&[&read[..], &[stack.mnt.as_os_str()]].concat());
+    assert_eq!(differences(&plain, &stack.mnt), "", "after a commit");
+    umount();
+    assert_eq!(vellum(&[word("fsck"), word("-q")]), "", "the store");
 }
 
 #[test]
@@ -352,6 +399,14 @@ fn daily_work_is_as_on_a_plain_directory() {
 fn daily_work_is_as_on_a_plain_directory_with_passthrough() {
     if may_mount() {
         same_as_plain(&["base", "tools"], DAILY, AGAIN, "passthrough");
+    }
+}
+
+#[test]
+#[ignore = "heavy: `make conformance` runs it"]
+fn daily_work_is_as_on_a_plain_directory_over_an_image() {
+    if may_mount() {
+        image_same_as_plain(&["base", "tools"], DAILY, AGAIN);
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod common;
 
+use common::drive::without_sockets;
 use common::kernel::{self, Mounted};
 use common::layers::{ALL_MARKS, Item, any_stack, reference_stack};
 use common::mounts::{self, Io};
@@ -18,6 +19,7 @@ use common::random::{Asked, any_ops};
 use common::real::Real;
 use common::stack::Stack;
 use common::tree::View;
+use common::walk::fingerprint;
 use proptest::prelude::*;
 
 /// The mount against a plain directory, with a remount in the middle and one at the end.
@@ -29,6 +31,16 @@ fn against_plain(
     mount: impl Fn(&Stack) -> Mounted,
 ) -> Result<(), String> {
     let stack = Stack::build(layers);
+    stack_against_plain(&stack, ops, view, ghosts, &|| mount(&stack))
+}
+
+fn stack_against_plain(
+    stack: &Stack,
+    ops: &[Op],
+    view: View,
+    ghosts: bool,
+    mount: &dyn Fn() -> Mounted,
+) -> Result<(), String> {
     let mut plain = Real::new(&stack.plain());
     let mut oracle = Oracle::new(&mut plain, view);
     for ops in [
@@ -36,7 +48,7 @@ fn against_plain(
         ops.split_at(ops.len() / 2).1,
         &[],
     ] {
-        let mounted = mount(&stack);
+        let mounted = mount();
         let mut subject = Real::new(mounted.path());
         subject.ghosts = ghosts;
         let done = oracle.run(&mut subject, ops);
@@ -46,6 +58,25 @@ fn against_plain(
         done.map_err(|e| format!("{} operations in this mount: {e}", ops.len()))?;
     }
     stack.lowers_changed().map_or(Ok(()), Err)
+}
+
+/// A mount of an image in a store: what the layers show, imported.
+fn image_against_plain(layers: &[Vec<Item>], ops: &[Op], io: Io) -> Result<(), String> {
+    let stack = Stack::build(&without_sockets(layers));
+    let root = stack.path().join("store");
+    let store = root.to_str().unwrap();
+    let plain = stack.plain();
+    let import = ["import", "--root", store, plain.to_str().unwrap(), "x:1"];
+    mounts::run(&import);
+    let image = ["blobs", "vellum/layers", "vellum/objects", "vellum/index"];
+    let state = || image.map(|part| fingerprint(&root.join(part)));
+    let before = state();
+    let mount = || mounts::mount_image(&stack, store, "x:1", io);
+    stack_against_plain(&stack, ops, View::full(), false, &mount)?;
+    match state() == before {
+        true => Ok(()),
+        false => Err("the image changed".into()),
+    }
 }
 
 fn fail(e: String) -> TestCaseError {
@@ -107,5 +138,28 @@ fn passthrough_mount_is_a_plain_directory() {
     );
     proptest!(config, |(layers in any_stack(ALL_MARKS), ops in any_ops(Asked { readers: false }, 40))| {
         against_plain(&layers, &ops, View::full(), false, |s| mounts::mount(s, Io::Passthrough)).map_err(fail)?;
+    });
+}
+
+#[test]
+fn cached_mount_of_an_image_is_a_plain_directory() {
+    let config = common::config(
+        "proptest-regressions/cached_mount_of_an_image_is_a_plain_directory.txt",
+        15,
+    );
+    proptest!(config, |(layers in any_stack(ALL_MARKS), ops in any_ops(Asked { readers: true }, 40))| {
+        image_against_plain(&layers, &ops, Io::Cached).map_err(fail)?;
+    });
+}
+
+/// A file in a pack goes through the daemon, one in the upper does not; readers as above.
+#[test]
+fn passthrough_mount_of_an_image_is_a_plain_directory() {
+    let config = common::config(
+        "proptest-regressions/passthrough_mount_of_an_image_is_a_plain_directory.txt",
+        15,
+    );
+    proptest!(config, |(layers in any_stack(ALL_MARKS), ops in any_ops(Asked { readers: false }, 40))| {
+        image_against_plain(&layers, &ops, Io::Passthrough).map_err(fail)?;
     });
 }

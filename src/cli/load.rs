@@ -59,7 +59,8 @@ pub struct Load {
     #[arg(value_parser = clap::value_parser!(u64).range(1..=1 << 40))]
     max_layer: u64,
 
-    /// Refuse a layer that unpacks to more than 1 GiB and more than this many times its size
+    /// Refuse a layer, or a compressed archive, that unpacks to more than 1 GiB and more than this many
+    /// times its size
     #[arg(long, value_name = "TIMES", default_value_t = Limits::default().ratio_max)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     max_ratio: u64,

@@ -34,7 +34,8 @@ pub fn image_against_plain(
     }
 }
 
-fn without_sockets(layers: &[Vec<Item>]) -> Vec<Vec<Item>> {
+/// The layers without what no image has.
+pub fn without_sockets(layers: &[Vec<Item>]) -> Vec<Vec<Item>> {
     let mut layers = layers.to_vec();
     for layer in &mut layers {
         layer.retain(|item| !matches!(item, Item::Socket { .. }));

@@ -49,13 +49,37 @@ pub fn mount(stack: &Stack, io: Io) -> Mounted {
 
 /// The same, with more arguments.
 pub fn mount_with(stack: &Stack, io: Io, more: &[&str]) -> Mounted {
-    let said = command(stack, io, more).output().unwrap();
+    finish(command(stack, io, more), stack)
+}
+
+/// Mounts an image of a store, with the upper of the stack.
+pub fn mount_image(stack: &Stack, store: &str, image: &str, io: Io) -> Mounted {
+    let mut c = Command::new(env!("CARGO_BIN_EXE_vellum"));
+    c.args(["mount", "--root", store, "--io", io.word()]);
+    c.arg("--upper").arg(stack.upper());
+    c.arg("--work").arg(stack.work());
+    c.arg(image).arg(stack.mnt());
+    finish(c, stack)
+}
+
+/// Runs the binary, which has to succeed.
+pub fn run(args: &[&str]) {
+    let args: Vec<&std::ffi::OsStr> = args.iter().map(std::convert::AsRef::as_ref).collect();
+    must(&vellum(&args), args[0]);
+}
+
+fn must(said: &Output, what: &std::ffi::OsStr) {
     assert!(
         said.status.success(),
-        "vellum mount: {}\n{}",
+        "vellum {}: {}\n{}",
+        what.display(),
         said.status,
         String::from_utf8_lossy(&said.stderr)
     );
+}
+
+fn finish(mut command: Command, stack: &Stack) -> Mounted {
+    must(&command.output().unwrap(), "mount".as_ref());
     assert!(
         is_mountpoint(&stack.mnt()),
         "not mounted, and said that it is"

@@ -63,6 +63,32 @@ const TOP: &str = r#"
     setfattr -n user.top -v 1 etc/hosts; chmod 750 opaque; chmod 751 .; chown 3:4 .
 "#;
 
+/// Something of every kind that a container can do to its image. What was written gets a time by
+/// command at the end: that of a write is the kernel's until it is written back.
+const CHANGES: &str = "
+    echo more >>etc/passwd
+    ln etc/passwd etc/passwd.2
+    echo more >>links/one
+    chmod 2750 bin
+    chmod 600 bin/su
+    rm plain; rm -r tree
+    rm -r anew; mkdir -m 711 anew; echo n >anew/n
+    mv moved went
+    mknod dev/zero c 1 5; mkfifo -m 640 pipe; ln -s 'to nowhere' link
+    echo s >\"$(printf 'bytes \\376')\"
+    setfattr -n user.new -v v etc/hosts
+    setfattr -x user.gone attrs
+    setfacl -m u:77:r etc/hosts
+    chown 7:8 owned
+    touch -d '1960-01-02 03:04:05.123456789' old
+    touch -h -d '2001-02-03 04:05:06.7' link
+    rm becomes; mkdir becomes; touch becomes/a
+    rm -r dir-to-file; echo f >dir-to-file
+    touch passing; rm passing
+    truncate -s 3000000 sparse
+    find . -depth -newermt 2025-01-01 -exec touch -h -d '2024-05-06 07:08:09.101112' {} +
+";
+
 /// A store with the image `rich:1`, also in the OCI layout `layout` as `t`.
 pub struct Bed {
     stack: Stack,
@@ -70,6 +96,11 @@ pub struct Bed {
 
 /// What a tree shows: lines by their paths.
 pub type Shown = BTreeMap<String, String>;
+
+/// Makes [`CHANGES`] in a mount of `rich:1`.
+pub fn change(mnt: &Path) {
+    sh(&format!("cd \"$1\"{CHANGES}"), &[mnt.as_os_str()]);
+}
 
 /// True if all are on the PATH; else the test is skipped.
 pub fn have(tools: &[&str]) -> bool {
@@ -122,13 +153,22 @@ pub fn shown(root: &Path) -> Shown {
             libc::S_IFLNK => format!(" -> {}", e.data.escape_ascii()),
             _ => String::new(),
         };
+        let xattrs: String = e
+            .xattrs
+            .iter()
+            .map(|(name, value)| format!(" [{}={}]", name.escape_ascii(), hex(value)))
+            .collect();
         let line = format!(
-            "{:o} {}:{} at {:?}{links}{device}{data} {:?} {:?}",
-            e.mode, e.uid, e.gid, e.mtime, e.xattrs, e.faults
+            "{:o} {}:{} at {:?}{links}{device}{data}{xattrs} {:?}",
+            e.mode, e.uid, e.gid, e.mtime, e.faults
         );
         lines.insert(path.clone(), line);
     }
     lines
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// A layer that the script makes in an empty directory.
@@ -194,6 +234,16 @@ pub fn layout(at: &Path, layers: &[Vec<u8>]) {
 impl Bed {
     /// Makes the image and loads it.
     pub fn new() -> Bed {
+        Bed::made("tar --delete -f \"$3\" ./links/one")
+    }
+
+    /// The same, but each layer has all names of its files: a tool that unpacks a layer into a folder
+    /// of its own cannot make a link to a file of another.
+    pub fn without_links_to_below() -> Bed {
+        Bed::made("")
+    }
+
+    fn made(after_next: &str) -> Bed {
         let bed = Bed {
             stack: Stack::new(0),
         };
@@ -201,13 +251,7 @@ impl Bed {
         let base = dir.join("base");
         let layers = [
             layer(dir, "base", BASE, &base, ""),
-            layer(
-                dir,
-                "next1",
-                NEXT,
-                &base,
-                "tar --delete -f \"$3\" ./links/one",
-            ),
+            layer(dir, "next1", NEXT, &base, after_next),
             layer(dir, "layer3", TOP, &base, ""),
         ];
         layout(&dir.join("layout"), &layers);

@@ -4,7 +4,7 @@
 //! compressed, is written to the store's `tmp` first: what an archive says of its layers may stand
 //! behind them.
 
-use super::stream::{Decoder, Limited, Limits};
+use super::stream::{Counted, Decoder, Limited, Limits};
 use crate::image::oci::{Compression, read_document};
 use crate::image::store::{Store, Temp};
 use crate::vfs::error::Context;
@@ -147,20 +147,7 @@ impl Archive {
         let (file, spool) = if regular && compression == Compression::None {
             (file, None)
         } else {
-            let mut spool = store.temp()?;
-            let all = BufReader::new(io::Cursor::new(head).chain(file));
-            let mut plain = Decoder::new(compression, all)?;
-            let most = limits.archive_max;
-            let n = io::copy(
-                &mut plain.by_ref().take(most.saturating_add(1)),
-                spool.file(),
-            )?;
-            if n > most {
-                return Err(Error::because(
-                    Errno::EFBIG,
-                    format!("the archive has more than {most} bytes, which is the limit"),
-                ));
-            }
+            let spool = spool(store, head, file, compression, limits)?;
             (File::open(spool.path())?, Some(spool))
         };
         let entries = entries(&file).context(|| "it is no whole tar")?;
@@ -186,6 +173,29 @@ impl Archive {
             format!("{name}: too many links"),
         ))
     }
+}
+
+/// Writes an archive to disk, decompressed.
+fn spool(
+    store: &Store,
+    head: Vec<u8>,
+    file: File,
+    compression: Compression,
+    limits: &Limits,
+) -> Result<Temp> {
+    let mut spool = store.temp()?;
+    let consumed = Arc::default();
+    let counted = Counted::new(io::Cursor::new(head).chain(file), Arc::clone(&consumed));
+    let limits = Limits {
+        layer_max: limits.archive_max,
+        ..*limits
+    };
+    let decoder = Decoder::new(compression, BufReader::new(counted))?;
+    let mut plain = Limited::new(decoder, limits, consumed);
+    let copied = io::copy(&mut plain, spool.file());
+    plain.finish().1.context(|| "the archive")?;
+    copied?;
+    Ok(spool)
 }
 
 /// A tar that comes plain or compressed, as the plain one. More than the limits allow is an error.

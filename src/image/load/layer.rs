@@ -45,9 +45,10 @@ pub(super) fn run_all(work: &Work<'_>, jobs: Vec<Job>, threads: usize) -> Result
                     match run(work, &job, &stop) {
                         Ok(one) => done.lock().push(one),
                         Err(e) => {
-                            // what fails after it was told to stop is no reason
-                            stop.store(true, Ordering::Relaxed);
+                            // what fails after it was told to stop is no reason: so the reason is there
+                            // before anybody is told
                             failed.lock().get_or_insert(e);
+                            stop.store(true, Ordering::Release);
                         }
                     }
                 }
@@ -85,6 +86,7 @@ fn read(work: &Work<'_>, job: &Job, stop: &AtomicBool) -> Result<Done> {
         consumed: Arc::clone(&consumed),
         advance: &|n| work.progress.advance(layer.diff_id, n),
         stop,
+        failed: None,
     };
     let mut buffered = BufReader::with_capacity(BUFFER, tee);
     let compression = Compression::sniff(buffered.fill_buf()?);
@@ -170,13 +172,33 @@ struct Tee<'a> {
     consumed: Arc<AtomicU64>,
     advance: &'a dyn Fn(u64),
     stop: &'a AtomicBool,
+    /// What failed here. It is told again to whoever reads on: bytes that a full disk did not take
+    /// would else be missing from a blob that is then called damaged.
+    failed: Option<(io::ErrorKind, Option<i32>)>,
 }
 
 impl Read for Tee<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if self.stop.load(Ordering::Relaxed) {
+        if self.stop.load(Ordering::Acquire) {
             return Err(io::Error::other("another layer failed"));
         }
+        match self.failed {
+            Some((_, Some(errno))) => return Err(io::Error::from_raw_os_error(errno)),
+            Some((kind, None)) => return Err(kind.into()),
+            None => {}
+        }
+        let read = self.pass_on(buf);
+        if let Err(e) = &read
+            && e.kind() != io::ErrorKind::Interrupted
+        {
+            self.failed = Some((e.kind(), e.raw_os_error()));
+        }
+        read
+    }
+}
+
+impl Tee<'_> {
+    fn pass_on(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let n = self.from.read(buf)?;
         let bytes = buf.get(..n).unwrap_or_default();
         match &mut self.to {
@@ -187,9 +209,7 @@ impl Read for Tee<'_> {
         (self.advance)(n as u64);
         Ok(n)
     }
-}
 
-impl Tee<'_> {
     /// Compares all that was read with what was expected.
     fn finish(
         self,

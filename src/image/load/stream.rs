@@ -91,6 +91,26 @@ impl<R: BufRead> Read for Decoder<R> {
     }
 }
 
+/// Counts what goes in.
+pub(super) struct Counted<R> {
+    inner: R,
+    read: Arc<AtomicU64>,
+}
+
+impl<R> Counted<R> {
+    pub fn new(inner: R, read: Arc<AtomicU64>) -> Counted<R> {
+        Counted { inner, read }
+    }
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buf)?;
+        self.read.fetch_add(n as u64, Ordering::Relaxed);
+        Ok(n)
+    }
+}
+
 /// Counts what comes out, and ends it where the limits are.
 pub(super) struct Limited<R> {
     inner: R,

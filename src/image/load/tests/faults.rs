@@ -117,6 +117,87 @@ fn a_huge_document_is_not_read() {
     assert!(bed.refuses("4194304").is(Errno::EFBIG));
 }
 
+/// Whatever a document is, and whatever is said of its size.
+#[test]
+fn huge_documents_are_refused_by_name() {
+    let huge = vec![b' '; 100 << 20];
+    for kind in [CONFIG, MANIFEST] {
+        let bed = Bed::new();
+        let one = bed.put(kind, &huge);
+        let manifest = json!({"schemaVersion": 2, "config": one, "layers": []});
+        let manifest = match kind {
+            MANIFEST => one.clone(),
+            _ => bed.put_json(MANIFEST, &manifest),
+        };
+        bed.index(&[entry(&manifest, "x")]);
+        let e = bed.refuses("4194304");
+        assert!(e.is(Errno::EFBIG), "{e}");
+        assert!(e.reason().contains(&Digest::of(&huge).hex()), "{e}");
+    }
+    let bed = Bed::new();
+    let listed = br#"[{"Config":"c.json","Layers":[]}]"#;
+    for archive in [
+        tar_of(&[("manifest.json", &huge)]),
+        tar_of(&[("manifest.json", listed), ("c.json", &huge)]),
+    ] {
+        let before = bed.state();
+        let e = bed.load_file(&archive).unwrap_err();
+        assert!(e.is(Errno::EFBIG) && e.reason().contains(".json"), "{e}");
+        assert_eq!(bed.state(), before);
+    }
+}
+
+/// A parser that calls itself for each bracket ends by the end of its stack.
+#[test]
+fn deep_documents_are_refused() {
+    let deep = [vec![b'['; 1 << 20], vec![b']'; 1 << 20]].concat();
+    let in_config = [br#"{"rootfs":"#, &deep[..], b"}"].concat();
+    let bed = Bed::new();
+    for bytes in [&deep, &in_config] {
+        let config = bed.put(CONFIG, bytes);
+        let manifest = json!({"schemaVersion": 2, "config": config, "layers": []});
+        let manifest = bed.put_json(MANIFEST, &manifest);
+        bed.index(&[entry(&manifest, "x")]);
+        bed.refuses("recursion limit");
+        fs::write(bed.layout().join("index.json"), bytes).unwrap();
+        bed.refuses("index.json");
+    }
+}
+
+/// An archive that has to be written to disk first is limited, too.
+#[test]
+fn an_archive_that_unpacks_without_end_is_refused() {
+    let bed = Bed::new();
+    let archive = docker_archive(&blob("x", Compression::None), Digest::of(b""));
+    let long = [&archive[..], &vec![0; 3 << 20]].concat();
+    let small = Limits {
+        archive_max: 2 << 20,
+        ..Limits::default()
+    };
+    let dense = Limits {
+        ratio_free: 1 << 20,
+        ratio_max: 50,
+        ..Limits::default()
+    };
+    for (how, limits, reason) in [
+        (Compression::Gzip, small, "more than 2097152 bytes"),
+        (Compression::Zstd, small, "more than 2097152 bytes"),
+        (Compression::Gzip, dense, "more than 50 times"),
+    ] {
+        let path = bed.dir.path().join("archive.tar");
+        fs::write(&path, packed(&long, how)).unwrap();
+        let before = bed.state();
+        let options = Options {
+            limits,
+            ..Options::default()
+        };
+        let input = Input::Path(path);
+        let e = load(&bed.store, &input, &options, &CopyTar, &Silent).unwrap_err();
+        assert!(e.is(Errno::EFBIG) && e.reason().contains(reason), "{e}");
+        assert_eq!(bed.state(), before);
+    }
+}
+
 #[test]
 fn documents_that_do_not_fit_together_are_refused() {
     let bed = Bed::with(&three());

@@ -5,6 +5,7 @@ use super::super::stop;
 use super::*;
 use crate::image::commit::{Said, commit};
 use crate::image::fsck;
+use crate::image::import::import;
 use crate::image::load::{Input, Options, Silent, load};
 use crate::image::prepare::Prepare;
 use std::os::fd::AsFd;
@@ -141,6 +142,84 @@ fn a_commit_stops_anywhere() {
     };
     let steps = each_step(|_| {}, change, Place::check, |place| place.has("c"));
     assert!(steps >= 7, "{steps}");
+}
+
+#[test]
+fn an_import_stops_anywhere() {
+    for from_folder in [false, true] {
+        let change = |place: &Place| {
+            let source = place.0.path().join("source");
+            let files = [("small", vec![4; 10]), ("large", vec![5; 70_000])];
+            if from_folder {
+                fs::create_dir_all(&source).unwrap();
+                for (name, data) in &files {
+                    fs::write(source.join(name), data).unwrap();
+                }
+            } else {
+                fs::write(
+                    &source,
+                    tar_of(&files.each_ref().map(|(n, d)| (*n, &d[..]))),
+                )
+                .unwrap();
+            }
+            let store = Store::open(&place.root())?;
+            import(&store, &Input::Path(source), None, Some(&name("d"))).map(drop)
+        };
+        let steps = each_step(|_| {}, change, Place::check, |place| place.has("d"));
+        assert!(steps >= 7, "{steps}");
+    }
+}
+
+/// As `vellum rmi` does it: the name, then what only it reached.
+#[test]
+fn a_removal_stops_anywhere() {
+    let remove = |place: &Place| {
+        match place.store().untag(&name("b")) {
+            Err(e) if !e.is(Errno::ENOENT) => return Err(e),
+            _ => {}
+        }
+        Exclusive::open(&place.root())?.collect(true).map(drop)
+    };
+    let done = |place: &Place| {
+        let store = place.store();
+        let left = [
+            store.blobs().unwrap().len(),
+            store.layers().unwrap().len(),
+            store.objects().unwrap().len(),
+            store.indexes().unwrap().len(),
+        ];
+        !place.has("b") && left == [3, 1, 1, 1]
+    };
+    let steps = each_step(|place| place.load("b").unwrap(), remove, Place::check, done);
+    assert!(steps >= 7, "{steps}");
+}
+
+/// A name that moves to another image.
+#[test]
+fn naming_stops_anywhere() {
+    let tag = |place: &Place| {
+        let store = Store::open(&place.root())?;
+        let image = store.resolve("b")?;
+        store.tag(&name("moves"), &image.manifest)
+    };
+    let steps = each_step(
+        |place| {
+            place.load("b").unwrap();
+            let store = place.store();
+            let a = store.resolve("a").unwrap();
+            store.tag(&name("moves"), &a.manifest).unwrap();
+        },
+        tag,
+        |place, after| {
+            place.check(after);
+            assert!(place.has("moves"), "the name is gone after {after} steps");
+        },
+        |place| {
+            let store = place.store();
+            store.resolve("moves").unwrap().id == store.resolve("b").unwrap().id
+        },
+    );
+    assert!(steps >= 1, "{steps}");
 }
 
 #[test]
