@@ -30,8 +30,11 @@ fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|e| format!("{}: {e}", path.display()))
 }
 
+/// Reads a file of the container by other means than the command under test.
+type Look<'l> = &'l dyn Fn(&str) -> String;
+
 /// Runs the test on a container that is mounted, and on one that is not.
-fn both(test: fn(&Bed, &dyn Fn(&str) -> String)) {
+fn both(test: fn(&Bed, Look<'_>)) {
     if !may_mount() {
         return;
     }
@@ -41,7 +44,6 @@ fn both(test: fn(&Bed, &dyn Fn(&str) -> String)) {
         if !mounted {
             bed.umount();
         }
-        // a file of the container, read by other means than the command under test
         let look = |path: &str| {
             if !mounted {
                 bed.mount(&["--name", "web"]);

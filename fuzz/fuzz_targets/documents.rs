@@ -107,37 +107,39 @@ fuzz_target!(|input: Input| {
 });
 
 fn apply(document: &mut Value, change: &Change) {
-    let (mut at, mut steps) = (document, change.steps.iter());
-    loop {
-        let is_last = steps.len() <= 1;
-        let Some(step) = steps.next().map(|s| usize::from(*s)) else {
-            break;
-        };
-        match at {
-            Value::Object(map) if !map.is_empty() => {
-                let key = map
-                    .keys()
-                    .nth(step % map.len())
-                    .expect("it has one")
-                    .clone();
-                if is_last && matches!(change.value, New::Gone) {
-                    map.remove(&key);
-                    return;
-                }
-                at = map.get_mut(&key).expect("it has that");
+    go(document, &change.steps, &change.value);
+}
+
+fn go(at: &mut Value, steps: &[u8], value: &New) {
+    let Some((step, rest)) = steps.split_first() else {
+        return replace(at, value);
+    };
+    let step = usize::from(*step);
+    let gone = rest.is_empty() && matches!(value, New::Gone);
+    match at {
+        Value::Object(map) if !map.is_empty() => {
+            let nth = map.keys().nth(step % map.len()).cloned();
+            let key = nth.expect("it has one");
+            if gone {
+                map.remove(&key);
+            } else if let Some(inner) = map.get_mut(&key) {
+                go(inner, rest, value);
             }
-            Value::Array(list) if !list.is_empty() => {
-                let n = step % list.len();
-                if is_last && matches!(change.value, New::Gone) {
-                    list.remove(n);
-                    return;
-                }
-                at = &mut list[n];
-            }
-            _ => break,
         }
+        Value::Array(list) if !list.is_empty() => {
+            let n = step % list.len();
+            if gone {
+                list.remove(n);
+            } else {
+                go(&mut list[n], rest, value);
+            }
+        }
+        other => replace(other, value),
     }
-    *at = match &change.value {
+}
+
+fn replace(at: &mut Value, value: &New) {
+    *at = match value {
         New::Null | New::Gone => Value::Null,
         New::Number(n) => json!(n),
         New::Word(n) => json!(WORDS[usize::from(*n) % WORDS.len()]),
