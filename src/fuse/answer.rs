@@ -250,7 +250,10 @@ impl Adapter {
                 data: Data(data),
                 kill,
             } => {
-                let written = self.engine.write(file, offset, data, kill);
+                let written = match self.agreed().writeback {
+                    true => self.engine.write_back(file, offset, data, kill),
+                    false => self.engine.write(file, offset, data, kill),
+                };
                 if kill {
                     self.mode_changed(request.node);
                 }

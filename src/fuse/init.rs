@@ -13,6 +13,8 @@ pub(super) struct Agreed {
     pub no_open: bool,
     /// The same for OPENDIR.
     pub no_opendir: bool,
+    /// The kernel keeps what is written for a while, and the files' times with it.
+    pub writeback: bool,
     /// Requests come by io_uring.
     pub io_uring: bool,
 }
@@ -50,7 +52,8 @@ pub(super) fn agree(options: &MountOptions, config: &mut KernelConfig) -> io::Re
     match options.io {
         Io::Cached => {
             agreed.no_open = cached && has(InitFlags::FUSE_NO_OPEN_SUPPORT);
-            if options.writeback && cached {
+            agreed.writeback = options.writeback && cached;
+            if agreed.writeback {
                 want |= InitFlags::FUSE_WRITEBACK_CACHE;
             }
         }

@@ -121,7 +121,13 @@ impl Engine {
         }
         if set.atime.is_some() || set.mtime.is_some() {
             upper.step("utimens")?;
+            let mut told = node.told_mtime.lock();
             self.with_loc(&node, |l| l.utimens(set.atime, set.mtime))?;
+            match set.mtime {
+                Some(SetTime::At(time)) => *told = Some(time),
+                Some(SetTime::Now) => *told = Some(self.node_attr(&node)?.mtime),
+                None => {}
+            }
         }
         self.node_attr(&node)
     }

@@ -151,7 +151,9 @@ impl Engine {
                 "a new file has the number of one in use",
             ));
         }
-        self.node_attr(&node)
+        let attr = self.node_attr(&node)?;
+        *node.told_mtime.lock() = Some(attr.mtime);
+        Ok(attr)
     }
 
     /// What the lower has under a name, hidden or not.

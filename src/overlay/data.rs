@@ -5,7 +5,7 @@ use super::copyup::Need;
 use super::node::{Node, Place};
 use crate::lower::Source;
 use crate::sys::Loc;
-use crate::vfs::{Caller, Error, Kind, NodeId, Result};
+use crate::vfs::{Caller, Error, Kind, NodeId, Result, SetTime};
 use nix::errno::Errno;
 use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
 use rustix::io::ReadWriteFlags;
@@ -86,6 +86,29 @@ impl Engine {
             self.clear_suid(&node)?;
         }
         Ok(data.len())
+    }
+
+    /// Writes for a caller who keeps modification times himself, as the kernel does with the
+    /// writeback cache: he sends each that he changes. One that he does not change he does not
+    /// send either, as when a file is written in the clock tick that made it; so a write that comes
+    /// later must not move the time that he was told then.
+    pub fn write_back(
+        &self,
+        id: NodeId,
+        offset: u64,
+        data: &[u8],
+        kill_suidgid: bool,
+    ) -> Result<usize> {
+        let written = self.write(id, offset, data, kill_suidgid)?;
+        let _ns = self.ns.read();
+        if let Some(node) = self.nodes.get(id) {
+            let told = node.told_mtime.lock();
+            if let Some(time) = *told {
+                let file = self.upper_file(&node)?;
+                Loc::Fd(file.as_fd()).utimens(None, Some(SetTime::At(time)))?;
+            }
+        }
+        Ok(written)
     }
 
     /// Reserves, punches, zeroes or shifts, as the upper's file system can.

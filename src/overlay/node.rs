@@ -22,6 +22,10 @@ pub struct Node {
     pub kind: Kind,
     /// Held while the file's data is copied up. Taken before the namespace lock.
     pub copy: Mutex<()>,
+    /// The modification time that whoever made the file, or set it, was told; see
+    /// [`Engine::write_back`](super::Engine::write_back). Held while it is set. Taken after the
+    /// namespace lock, before the state.
+    pub told_mtime: Mutex<Option<Time>>,
     /// The rest. Taken after the namespace lock; nothing is called under it but the node table.
     pub state: Mutex<State>,
 }
@@ -83,6 +87,7 @@ impl Node {
             id,
             kind,
             copy: Mutex::new(()),
+            told_mtime: Mutex::new(None),
             state: Mutex::new(State {
                 place,
                 lower,

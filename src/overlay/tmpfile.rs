@@ -46,6 +46,8 @@ impl Engine {
             let why = "a new file has the number of one in use";
             return Err(Error::because(Errno::EIO, why));
         }
-        self.node_attr(&node)
+        let attr = self.node_attr(&node)?;
+        *node.told_mtime.lock() = Some(attr.mtime);
+        Ok(attr)
     }
 }

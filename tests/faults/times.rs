@@ -177,7 +177,32 @@ fn time_of_birth(io: Io) {
     }
 }
 
+/// What `stat` said of a file that was just written is what it says after a remount.
+fn a_new_file_keeps_its_time(io: Io) {
+    let mut bed = stack(io);
+    let names: Vec<String> = (0..50).map(|i| format!("d/new{i}")).collect();
+    for name in &names {
+        std::fs::write(bed.at(name), "at once").unwrap();
+        let copy = bed.at(&format!("{name}.again"));
+        std::fs::write(&copy, "at once").unwrap();
+        posix::utimens(&copy, OMIT, (0, libc::UTIME_NOW)).unwrap();
+        std::fs::write(&copy, "and again").unwrap();
+    }
+    let all = |bed: &Bed| -> Vec<(String, Stamp)> {
+        let copies = names.iter().map(|name| format!("{name}.again"));
+        let all = names.iter().cloned().chain(copies);
+        all.map(|name| (name.clone(), times(&bed.at(&name)).1))
+            .collect()
+    };
+    let before = all(&bed);
+    // what the kernel keeps is written later than it was said to be
+    std::thread::sleep(std::time::Duration::from_millis(30));
+    bed.remount();
+    assert_eq!(all(&bed), before);
+}
+
 in_both_modes!(
+    a_new_file_keeps_its_time,
     time_of_birth,
     utimens_with_omit_and_now,
     copy_up_moves_no_time_of_others,
