@@ -163,7 +163,7 @@ fn an_import_stops_anywhere() {
                 .unwrap();
             }
             let store = Store::open(&place.root())?;
-            import(&store, &Input::Path(source), None, Some(&name("d"))).map(drop)
+            import(&store, &Input::Path(source), None, &[], Some(&name("d"))).map(drop)
         };
         let steps = each_step(|_| {}, change, Place::check, |place| place.has("d"));
         assert!(steps >= 7, "{steps}");
