@@ -16,7 +16,7 @@ use rich::{Bed, Shown, change, have, same};
 use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
-use tools::{Containerd, Containers, by_layers_in_go, without_trusted};
+use tools::{Containerd, Containers, by_layers_in_go, without_link_counts, without_trusted};
 
 /// The image's beginning: an archive that is unpacked, and files that are copied.
 const CONTAINERFILE: &str = "FROM scratch
@@ -153,17 +153,6 @@ fn changed(bed: &Bed, tag: &str) {
     without_link_counts(&mut by_containerd);
     without_trusted(&mut wanted);
     same(&by_containerd, &wanted);
-}
-
-/// Takes the number of names out, which kernel overlayfs counts with those that are hidden. Which names are one
-/// file stays.
-fn without_link_counts(shown: &mut Shown) {
-    for line in shown.values_mut() {
-        if let Some((head, tail)) = line.split_once(" links ") {
-            let (_, tail) = tail.split_once(' ').unwrap();
-            *line = format!("{head} {tail}");
-        }
-    }
 }
 
 /// Builds it, with a layer for each step; the OCI layout `built` has it as `t`.

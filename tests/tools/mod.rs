@@ -1,5 +1,5 @@
 //! Programs that work with images, each with its state in a directory of the test: podman and buildah
-//! over kernel overlayfs, and a containerd of the test's own.
+//! over kernel overlayfs or a mount program, and a containerd of the test's own.
 #![allow(
     dead_code,
     clippy::unwrap_used,
@@ -45,28 +45,50 @@ pub fn without_trusted(shown: &mut Shown) {
     }
 }
 
+/// Takes the number of names out, which kernel overlayfs counts with those that are hidden. Which names are one
+/// file stays.
+pub fn without_link_counts(shown: &mut Shown) {
+    for line in shown.values_mut() {
+        if let Some((head, tail)) = line.split_once(" links ") {
+            let (_, tail) = tail.split_once(' ').unwrap();
+            *line = format!("{head} {tail}");
+        }
+    }
+}
+
 /// podman and buildah, with a storage of their own.
 pub struct Containers {
     dir: PathBuf,
 }
 
 impl Containers {
-    /// Their configuration and storage in the folder `dir`, which it makes.
+    /// Their configuration and storage in the folder `dir`, which it makes. Kernel overlayfs mounts
+    /// the layers.
     pub fn new(dir: PathBuf) -> Containers {
+        Containers::mounting_by(dir, None)
+    }
+
+    /// The same, with a program that mounts the layers.
+    pub fn mounting_by(dir: PathBuf, program: Option<&Path>) -> Containers {
         fs::create_dir(&dir).unwrap();
         let at = |name: &str| dir.join(name).display().to_string();
         // locks in files: else they are in /dev/shm, and outlive the test
         let containers = format!(
-            "[engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"none\"\nlock_type = \"file\"\n\
+            "[containers]\ndefault_ulimits = [\"nofile=16384:16384\", \"nproc=16384:16384\"]\n\
+             [engine]\nruntime = \"runc\"\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"none\"\nlock_type = \"file\"\n\
              tmp_dir = \"{}\"\nimage_copy_tmp_dir = \"{}\"\n",
             at("tmp"),
             at("copies")
         );
-        let storage = format!(
+        let mut storage = format!(
             "[storage]\ndriver = \"overlay\"\ngraphroot = \"{}\"\nrunroot = \"{}\"\n",
             at("root"),
             at("run")
         );
+        if let Some(program) = program {
+            let program = program.display();
+            storage += &format!("[storage.options.overlay]\nmount_program = \"{program}\"\n");
+        }
         fs::create_dir(dir.join("copies")).unwrap();
         fs::write(dir.join("containers.conf"), containers).unwrap();
         fs::write(dir.join("storage.conf"), storage).unwrap();
