@@ -23,7 +23,7 @@ if [ -z "${VELLUM_SKIP_MOUNT_TESTS:-}" ]; then
 fi
 
 status=0
-{ cargo test --locked --no-fail-fast "$@" 2>&1; echo "cargo-exit $?"; } | tee "$log" | grep -v '^cargo-exit '
+{ code=0; cargo test --locked --no-fail-fast "$@" 2>&1 || code=$?; echo "cargo-exit $code"; } | tee "$log" | grep -v '^cargo-exit '
 status=$(sed -n 's/^cargo-exit //p' "$log")
 
 awk '

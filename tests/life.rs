@@ -14,7 +14,7 @@ use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(10);
@@ -197,7 +197,7 @@ fn in_the_foreground_the_command_stays() {
 
 /// Writes versions of files, each by write, fsync, rename, fsync of the directory, and remembers
 /// the last one of each that was acknowledged; until the mount dies.
-fn write_versions(dir: &Path, go_on: &AtomicBool) -> Vec<u64> {
+fn write_versions(dir: &Path, go_on: &AtomicBool, done: &AtomicU64) -> Vec<u64> {
     let mut acknowledged = vec![0; 4];
     for version in 1.. {
         let file = (version % 4) as usize;
@@ -211,6 +211,7 @@ fn write_versions(dir: &Path, go_on: &AtomicBool) -> Vec<u64> {
             break;
         }
         acknowledged[file] = version;
+        done.store(version, Ordering::Relaxed);
     }
     acknowledged
 }
@@ -238,9 +239,9 @@ fn what_was_fsynced_survives_kill_9_and_nothing_is_half_there() {
         let [pid] = stack.daemons()[..] else {
             panic!("daemons: {:?}", stack.daemons())
         };
-        let go_on = AtomicBool::new(true);
+        let (go_on, done) = (AtomicBool::new(true), AtomicU64::new(0));
         let acknowledged = std::thread::scope(|scope| {
-            let writer = scope.spawn(|| write_versions(&stack.mnt.join("d"), &go_on));
+            let writer = scope.spawn(|| write_versions(&stack.mnt.join("d"), &go_on, &done));
             // copy-ups run all the while, one of them is cut short
             let copier = scope.spawn(|| {
                 for i in 0..40 {
@@ -257,6 +258,8 @@ fn what_was_fsynced_survives_kill_9_and_nothing_is_half_there() {
                 }
             });
             std::thread::sleep(Duration::from_millis(700));
+            // each file once at least, however slow the disk is
+            live::wait_for(Duration::from_secs(60), || done.load(Ordering::Relaxed) > 4);
             kill("-KILL", pid);
             go_on.store(false, Ordering::Relaxed);
             copier.join().unwrap();

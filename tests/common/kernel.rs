@@ -3,9 +3,10 @@
 use super::real::Real;
 use super::stack::Stack;
 use super::tree::View;
+use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A mount that ends with this value.
 pub struct Mounted {
@@ -78,9 +79,17 @@ fn mount_overlay(stack: &Stack, options: &str) -> Mounted {
         stack.work().display()
     );
     let (at, kind) = (stack.mnt(), Some("overlay"));
-    mount(kind, &at, kind, MsFlags::empty(), Some(data.as_str()))
-        .unwrap_or_else(|e| panic!("mount -t overlay -o {data}: {e}"));
-    Mounted::at(&at)
+    let until = Instant::now() + Duration::from_secs(10);
+    loop {
+        match mount(kind, &at, kind, MsFlags::empty(), Some(data.as_str())) {
+            Ok(()) => return Mounted::at(&at),
+            // a namespace that another test has just made has a copy of the last mount
+            Err(Errno::EBUSY) if Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Err(e) => panic!("mount -t overlay -o {data}: {e}"),
+        }
+    }
 }
 
 /// What it shows, but for whiteouts in a directory that only one layer has: it lists them,

@@ -335,10 +335,10 @@ impl Bed {
             );
             out.status.success()
         };
-        assert!(live::wait_for(std::time::Duration::from_secs(10), done));
+        assert!(live::wait_for(std::time::Duration::from_secs(60), done));
         for pid in daemons {
             let gone = || !live::alive(pid);
-            assert!(live::wait_for(std::time::Duration::from_secs(10), gone));
+            assert!(live::wait_for(std::time::Duration::from_secs(60), gone));
         }
     }
 
