@@ -14,10 +14,11 @@ use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
 use vellum::bench::cut::cut;
+use vellum::bench::images::Images;
 use vellum::bench::manifest::Manifest;
 use vellum::bench::peers::{How, Peer, Places};
 use vellum::bench::scratch::{Scratch, mounts_beneath};
-use vellum::bench::{Options, fingerprint, results::Results, run, transfer, tree};
+use vellum::bench::{Options, RealTree, fingerprint, results::Results, run, transfer, tree};
 
 /// Runs drop the machine's caches: two at once would warm and cool each other's.
 static ONE: Mutex<()> = Mutex::new(());
@@ -78,6 +79,7 @@ fn places(scratch: &Scratch, layers: &[PathBuf]) -> Places {
         work: scratch.dir("work").unwrap(),
         mnt: scratch.dir("mnt").unwrap(),
         log: scratch.path().join("log"),
+        image: None,
     }
 }
 
@@ -250,14 +252,20 @@ fn left_behind(s: &Scratch) -> Vec<String> {
 fn every_operation_runs_on_every_peer_and_leaves_nothing() {
     let _one = ONE.lock().unwrap_or_else(|e| e.into_inner());
     let s = scratch();
-    let peers = ["plain", "overlayfs", "vellum", "vellum-passthrough"];
+    let peers = [
+        "plain",
+        "overlayfs",
+        "vellum",
+        "vellum-passthrough",
+        "vellum-image",
+    ];
     let mut o = options(&s, &peers, &[]);
     o.rounds = 1;
     let report = run(&o).unwrap();
     let results = report.results;
     assert_eq!(failures(&results), Vec::<String>::new());
     assert_eq!(results.broken_layers, Vec::<String>::new());
-    assert_eq!(results.peers.len(), 4);
+    assert_eq!(results.peers.len(), 5);
     for (m, metric) in results.metrics.iter().enumerate() {
         let depths = results.depths(m);
         assert!(
@@ -265,7 +273,7 @@ fn every_operation_runs_on_every_peer_and_leaves_nothing() {
             "{} at {depths:?}",
             metric.name
         );
-        for p in 0..4 {
+        for p in 0..5 {
             let cell = &results.cells[&(m, depths[0], p)];
             let measured = cell.samples.len() == 1 && cell.samples.iter().all(|(_, v)| *v > 0.0);
             // growth of so small a tree may be nothing
@@ -381,12 +389,91 @@ fn a_real_tree_is_copied_and_not_changed() {
     odd_tree(&mine);
     let before = fingerprint(&mine).unwrap();
     let mut o = options(&s, &["overlayfs"], &["rm", "copyup-small"]);
-    o.tree = Some(mine.clone());
+    o.tree = Some(RealTree::Dir(mine.clone()));
     o.scratch = inner;
     o.rounds = 1;
     let results = run(&o).unwrap().results;
     assert_eq!(failures(&results), Vec::<String>::new());
     assert_eq!(before, fingerprint(&mine).unwrap());
+}
+
+/// The stack of a cut tree, as an image, shows the tree: whiteouts and opaque directories hide what they
+/// hide, and attributes are those of the files.
+#[test]
+fn a_cut_tree_stored_as_an_image_is_the_tree() {
+    let s = scratch();
+    let source = s.dir("source").unwrap();
+    odd_tree(&source);
+    let manifest = Manifest::read(&source).unwrap();
+    let images = Images::new(&s);
+    for depth in [1, 9, 500] {
+        let out = s.dir("stack").unwrap();
+        let stack = cut(&source, &manifest, depth, 3, &out).unwrap();
+        let stored = images.of(&stack.layers).unwrap();
+        assert_eq!(stored, images.of(&stack.layers).unwrap());
+        let vellum = Path::new(env!("CARGO_BIN_EXE_vellum"));
+        let limit = Duration::from_secs(60);
+        let mounted = vellum::bench::images::mount(&stored, vellum, &s, limit).unwrap();
+        let (got, want) = (dump(mounted.path()), dump(&source));
+        assert_eq!(got.len(), want.len(), "at {depth} layers");
+        for (got, want) in got.iter().zip(&want) {
+            assert_eq!(got, want, "at {depth} layers");
+        }
+    }
+    assert_eq!(images.changed(), Vec::<PathBuf>::new());
+    let layer = images.contents(&s.path().join("stack-1/0")).unwrap();
+    fs::File::options()
+        .append(true)
+        .open(&layer[0])
+        .unwrap()
+        .set_len(0)
+        .unwrap();
+    assert_eq!(images.changed().len(), 1);
+}
+
+#[test]
+fn an_image_of_the_store_can_be_the_tree() {
+    let _one = ONE.lock().unwrap_or_else(|e| e.into_inner());
+    let s = scratch();
+    let (mine, inner) = (s.dir("mine").unwrap(), s.dir("inner").unwrap());
+    odd_tree(&mine);
+    let root = s.path().join("store");
+    let bin = env!("CARGO_BIN_EXE_vellum");
+    let bench = |tree: &str| {
+        let mut command = Command::new(bin);
+        command
+            .args(["bench", "--quiet", "--rounds", "1", "--layers", "3"])
+            .args(["--peers", "overlayfs,vellum-image", "--ops", "find"])
+            .args(["--tree", tree, "--root"])
+            .arg(&root)
+            .arg("--scratch")
+            .arg(&inner);
+        command.output().unwrap()
+    };
+    let none = bench("mine/tree:1");
+    let text = String::from_utf8_lossy(&none.stderr).into_owned();
+    assert!(
+        !none.status.success() && text.contains("no image store"),
+        "{text}"
+    );
+    let import = Command::new(bin)
+        .args(["import", "--root"])
+        .arg(&root)
+        .arg(&mine)
+        .arg("mine/tree:1")
+        .output()
+        .unwrap();
+    assert!(import.status.success(), "{import:?}");
+    let done = bench("mine/tree:1");
+    let text = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert!(done.status.success(), "{done:?}");
+    let entries = Manifest::read(&mine).unwrap().entries.len();
+    assert!(
+        text.contains(&format!("3 layers: {entries} entries")),
+        "{text}"
+    );
+    assert_eq!(left_behind(&Scratch::new(&inner).unwrap()).len(), 0);
+    assert_eq!(fs::read_dir(&inner).unwrap().count(), 0);
 }
 
 #[test]

@@ -7,16 +7,18 @@ use super::cold;
 use super::cut::Stack;
 use super::failure::{Failure, Result, Step};
 use super::fixture::Fixtures;
+use super::images::Images;
 use super::manifest::{self, Manifest};
 use super::peers::{How, Mounted, Peer, Places};
 use super::scratch::{Scratch, mounts_beneath};
 use super::transfer;
 use super::work::Work;
-use std::ffi::CString;
+use std::ffi::{CStr, CString, OsStr};
 use std::fs;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How caches are made cold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +52,8 @@ pub struct Bed<'a> {
     pub work: &'a Work,
     /// Further things to work on.
     pub fixtures: &'a Fixtures<'a>,
+    /// The stacks as stored images.
+    pub images: &'a Images<'a>,
     /// Where to put things.
     pub scratch: &'a Scratch,
     /// How caches are made cold.
@@ -64,6 +68,8 @@ pub struct Live {
     pub root: OwnedFd,
     /// The mount.
     pub mounted: Mounted,
+    /// How long it took to come, from the start of the peer's command.
+    pub took: Duration,
     dir: Dir,
 }
 
@@ -89,6 +95,7 @@ impl Bed<'_> {
     pub fn mount_layers(&self, layers: &[PathBuf], plain: &Path, access: Access) -> Result<Live> {
         let places = self.places(layers)?;
         let dir = Dir(places.mnt.parent().unwrap_or(&places.mnt).to_owned());
+        let start = Instant::now();
         let mounted = match (&self.peer.how, access) {
             (How::Plain, Access::Read) => Mounted::plain(plain),
             (How::Plain, Access::Write) => {
@@ -98,16 +105,26 @@ impl Bed<'_> {
             }
             _ => self.peer.mount(&places, self.limit).step("mount")?,
         };
+        let took = start.elapsed();
         let root = manifest::open(mounted.path())?;
         if access == Access::Write {
             // what was written before must not be flushed at the expense of this run
             rustix::fs::syncfs(manifest::open(self.scratch.path())?)?;
         }
-        Ok(Live { root, mounted, dir })
+        Ok(Live {
+            root,
+            mounted,
+            took,
+            dir,
+        })
     }
 
-    /// The directories of one mount, made; [`Bed::mount`] and the mount operation use them.
-    pub fn places(&self, layers: &[PathBuf]) -> Result<Places> {
+    /// The directories of one mount, made, and the image if the peer wants one.
+    fn places(&self, layers: &[PathBuf]) -> Result<Places> {
+        let image = match self.peer.wants_image() {
+            true => Some(self.images.of(layers)?),
+            false => None,
+        };
         let dir = self.scratch.dir("run")?;
         let places = Places {
             layers: layers.to_vec(),
@@ -115,11 +132,20 @@ impl Bed<'_> {
             work: dir.join("work"),
             mnt: dir.join("merged"),
             log: dir.join("log"),
+            image,
         };
         for d in [&places.upper, &places.work, &places.mnt] {
             fs::create_dir(d).at("mkdir", d)?;
         }
         Ok(places)
+    }
+
+    /// The files beneath the mount that hold the contents of one file of a layer, or more.
+    pub fn beneath(&self, layer: &Path, file: &CStr) -> Result<Vec<PathBuf>> {
+        match self.peer.wants_image() {
+            true => self.images.contents(layer),
+            false => Ok(vec![layer.join(OsStr::from_bytes(file.to_bytes()))]),
+        }
     }
 
     /// Makes sure that the lookup of `names` in the fresh mount reaches the file system, and,

@@ -125,7 +125,7 @@ impl<'a> Fixtures<'a> {
 }
 
 /// `OnceCell::get_or_try_init`, which is not stable.
-fn made<T>(cell: &OnceCell<T>, make: impl FnOnce() -> Result<T>) -> Result<&T> {
+pub fn made<T>(cell: &OnceCell<T>, make: impl FnOnce() -> Result<T>) -> Result<&T> {
     if let Some(value) = cell.get() {
         return Ok(value);
     }

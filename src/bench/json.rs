@@ -29,7 +29,7 @@ pub fn render(results: &Results, options: &Options, machine: &Machine) -> Value 
         "options": {
             "layers": options.layers,
             "files": options.files,
-            "tree": options.tree.as_ref().map(|t| t.display().to_string()),
+            "tree": options.tree.as_ref().map(ToString::to_string),
             "rounds": options.rounds,
             "seed": options.seed,
             "large": options.large,

@@ -15,6 +15,7 @@ pub mod cold;
 pub mod cut;
 pub mod failure;
 mod fixture;
+pub mod images;
 pub mod json;
 pub mod machine;
 pub mod manifest;
@@ -36,6 +37,7 @@ use bed::Cold;
 use cut::Stack;
 use failure::Step;
 use fixture::Fixtures;
+use images::Images;
 use machine::Machine;
 use manifest::Manifest;
 use ops::Op;
@@ -44,6 +46,7 @@ use runner::Runner;
 use scratch::Scratch;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use work::Work;
 
 /// What the user wants measured.
@@ -54,7 +57,7 @@ pub struct Options {
     /// Regular files in the generated tree.
     pub files: usize,
     /// A real tree to cut instead.
-    pub tree: Option<PathBuf>,
+    pub tree: Option<RealTree>,
     /// Names of peers; empty for all that are found.
     pub peers: Vec<String>,
     /// Further peers, `NAME=COMMAND`.
@@ -77,6 +80,24 @@ pub struct Options {
     pub vellum: PathBuf,
     /// Show on stderr how far it is.
     pub progress: bool,
+}
+
+/// A tree that is there, and is copied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RealTree {
+    /// A directory.
+    Dir(PathBuf),
+    /// What an image of a store shows.
+    Image(images::Stored),
+}
+
+impl std::fmt::Display for RealTree {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            RealTree::Dir(dir) => dir.display().fmt(f),
+            RealTree::Image(stored) => f.write_str(&stored.name),
+        }
+    }
 }
 
 /// What a run gives.
@@ -120,6 +141,7 @@ pub fn run(options: &Options) -> Result<Report> {
         options.large,
         options.nodes,
     );
+    let images = Images::new(&scratch);
     let runner = Runner {
         options,
         peers: &selection.peers,
@@ -129,12 +151,16 @@ pub fn run(options: &Options) -> Result<Report> {
         manifest: &manifest,
         work: &work,
         fixtures: &fixtures,
+        images: &images,
         scratch: &scratch,
         cold,
     };
     runner.run(&mut results)?;
     if !results.interrupted {
         compare(&stacks, &before, &mut results)?;
+        let changed = images.changed();
+        let paths = changed.iter().map(|p| p.display().to_string());
+        results.broken_layers.extend(paths);
     }
     Ok(Report { results, machine })
 }
@@ -188,9 +214,17 @@ fn source(options: &Options, scratch: &Scratch) -> Result<PathBuf> {
             tree::generate(&dir, options.files, options.seed)?;
             Ok(dir)
         }
-        Some(from) => {
+        Some(RealTree::Dir(from)) => {
             let to = scratch.path().join("tree");
             transfer::tree(from, &Manifest::read(from)?, &to)?;
+            Ok(to)
+        }
+        Some(RealTree::Image(stored)) => {
+            let to = scratch.path().join("tree");
+            let limit = Duration::from_secs(options.limit);
+            let mounted = images::mount(stored, &options.vellum, scratch, limit)
+                .step(format_args!("mount the image {}", stored.name))?;
+            transfer::tree(mounted.path(), &Manifest::read(mounted.path())?, &to)?;
             Ok(to)
         }
     }

@@ -6,6 +6,7 @@ use super::bed::{Bed, Cold};
 use super::cut::Stack;
 use super::failure::{Failure, Result, go_on};
 use super::fixture::Fixtures;
+use super::images::Images;
 use super::manifest::Manifest;
 use super::ops::Op;
 use super::peers::{How, Peer};
@@ -39,6 +40,8 @@ pub struct Runner<'a> {
     pub work: &'a Work,
     /// Further things to work on.
     pub fixtures: &'a Fixtures<'a>,
+    /// The stacks as stored images.
+    pub images: &'a Images<'a>,
     /// Where to put things.
     pub scratch: &'a Scratch,
     /// How caches are made cold.
@@ -124,6 +127,7 @@ impl Runner<'_> {
             manifest: self.manifest,
             work: self.work,
             fixtures: self.fixtures,
+            images: self.images,
             scratch: self.scratch,
             cold: self.cold,
             limit: Duration::from_secs(self.options.limit),

@@ -1,6 +1,8 @@
 //! `vellum bench`.
 
-use crate::bench::{self, Failure, Options, Report};
+use super::store::StoreArgs;
+use crate::bench::images::Stored;
+use crate::bench::{self, Failure, Options, RealTree, Report};
 use clap::{Args, ValueHint};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,6 +14,9 @@ use std::process::ExitCode;
 Examples:
   # everything that is found here, on a generated tree
   vellum bench --out results
+
+  # an image of the store, under five depths
+  vellum bench --tree debian:12 --layers 1,8,32,100,500
 
   # a real root file system, two operations, another program beside the others
   vellum bench --tree /srv/debian --ops find,mount --peer 'mine=my-overlay -o lowerdir={lower},upperdir={upper},workdir={work} {mnt}'
@@ -33,12 +38,16 @@ pub struct Bench {
     #[arg(value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     files: u32,
 
-    /// A directory to cut into layers instead of a generated tree; it is copied, never changed
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    /// What to cut into layers instead of a generated tree: a directory, or an image of the store;
+    /// it is copied, never changed
+    #[arg(long, value_name = "DIR|IMAGE", value_hint = ValueHint::DirPath)]
     tree: Option<PathBuf>,
 
+    #[command(flatten)]
+    store: StoreArgs,
+
     /// Whom to measure, by name: plain, overlayfs, fuse-overlayfs, vellum, vellum-io-uring,
-    /// vellum-passthrough
+    /// vellum-passthrough, vellum-image, vellum-image-io-uring
     #[arg(
         long,
         value_name = "auto|LIST",
@@ -132,7 +141,7 @@ impl Bench {
         Ok(Options {
             layers: distinct(self.layers.into_iter().map(usize::from)),
             files: usize_of(self.files)?,
-            tree: self.tree,
+            tree: self.tree.map(|t| real_tree(t, &self.store)).transpose()?,
             peers: self.peers.into_iter().filter(|p| p != "auto").collect(),
             extra_peers: self.extra,
             ops: self.ops,
@@ -146,6 +155,20 @@ impl Bench {
             progress: !self.quiet,
         })
     }
+}
+
+/// A directory of that name, else an image.
+fn real_tree(name: PathBuf, store: &StoreArgs) -> bench::Result<RealTree> {
+    if name.is_dir() {
+        return Ok(RealTree::Dir(name));
+    }
+    let what = name.display().to_string();
+    let store = store
+        .open()
+        .map_err(|e| Failure::new(format!("--tree {what}: no directory, and {e}")))?;
+    store.resolve(&what)?;
+    let root = store.root().to_owned();
+    Ok(RealTree::Image(Stored { root, name: what }))
 }
 
 /// What shells give for SIGINT.

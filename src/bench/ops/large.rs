@@ -7,9 +7,7 @@ use crate::bench::cold;
 use crate::bench::failure::Result;
 use crate::bench::fixture::LARGE;
 use crate::bench::peers::Peer;
-use std::ffi::OsStr;
 use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -52,7 +50,9 @@ impl Op for Large {
     fn run(&self, bed: &Bed<'_>) -> Result<Vec<Sample>> {
         let layer = bed.fixtures.large()?;
         let live = bed.mount_layers(&layers(bed)?, layer, Access::Read)?;
-        cold::load_pages(&layer.join(OsStr::from_bytes(LARGE.to_bytes())))?;
+        for file in bed.beneath(layer, LARGE)? {
+            cold::load_pages(&file)?;
+        }
         // the lookup is not what is measured
         pass::stat(live.root.as_fd(), &[LARGE.to_owned()])?;
         let mut buf = vec![0u8; READ];

@@ -80,14 +80,24 @@ fn found(vellum: &Path) -> Selection {
     }
     let text = version(vellum);
     let offered = std::fs::read_to_string(URING_SWITCH).is_ok_and(|s| s.trim() == "Y");
-    for (name, options, found) in [
-        ("vellum", "io_uring=off", true),
-        ("vellum-io-uring", "io_uring=on", offered),
-        ("vellum-passthrough", "io_uring=off,io=passthrough", root),
+    for (name, options, image, found) in [
+        ("vellum", "io_uring=off", false, true),
+        ("vellum-io-uring", "io_uring=on", false, offered),
+        (
+            "vellum-passthrough",
+            "io_uring=off,io=passthrough",
+            false,
+            root,
+        ),
+        ("vellum-image", "io_uring=off", true, true),
+        ("vellum-image-io-uring", "io_uring=on", true, offered),
     ] {
         if found {
             let exe = vellum.to_owned();
-            let launch = Launch::Vellum { exe, options };
+            let launch = match image {
+                false => Launch::Vellum { exe, options },
+                true => Launch::Image { exe, options },
+            };
             add(name, How::Fuse(launch), text.clone());
         }
     }
@@ -97,7 +107,7 @@ fn found(vellum: &Path) -> Selection {
     }
     if !offered {
         s.left_out.push(format!(
-            "vellum-io-uring: FUSE over io_uring is not there (Linux 6.14) or off (echo Y >{URING_SWITCH})"
+            "vellum-io-uring, vellum-image-io-uring: FUSE over io_uring is not there (Linux 6.14) or off (echo Y >{URING_SWITCH})"
         ));
     }
     if in_path("fuse-overlayfs").is_empty() {
@@ -188,6 +198,7 @@ mod tests {
         assert!(matches("fuse-overlayfs-1.10", "fuse-overlayfs"));
         assert!(matches("vellum", "vellum"));
         assert!(!matches("vellum-passthrough", "vellum"));
+        assert!(!matches("vellum-image-io-uring", "vellum-image"));
         assert!(!matches("overlayfs", "over"));
     }
 

@@ -11,6 +11,7 @@ pub use launch::Launch;
 pub use mounted::Mounted;
 
 use super::failure::{Failure, Result};
+use super::images::Stored;
 use rustix::fs::{AtFlags, CWD, StatxFlags};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -50,12 +51,22 @@ pub struct Places {
     pub mnt: PathBuf,
     /// What the peer's program writes.
     pub log: PathBuf,
+    /// The layers as an image, for the peers that mount one.
+    pub image: Option<Stored>,
 }
 
 impl Peer {
     /// True for a peer of this project.
     pub fn is_ours(&self) -> bool {
-        matches!(&self.how, How::Fuse(Launch::Vellum { .. }))
+        matches!(
+            &self.how,
+            How::Fuse(Launch::Vellum { .. } | Launch::Image { .. })
+        )
+    }
+
+    /// True if it mounts an image of the store, not directories.
+    pub fn wants_image(&self) -> bool {
+        matches!(&self.how, How::Fuse(Launch::Image { .. }))
     }
 
     /// True if a process serves the mount.
@@ -81,6 +92,10 @@ impl Peer {
             work: "W".into(),
             mnt: "MNT".into(),
             log: PathBuf::new(),
+            image: Some(Stored {
+                root: "STORE".into(),
+                name: "IMAGE".into(),
+            }),
         };
         match &self.how {
             How::Plain => "the merged tree as a plain directory".into(),
