@@ -13,12 +13,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
-use vellum::bench::cut::cut;
+use vellum::bench::cut::{Mix, cut};
 use vellum::bench::images::Images;
 use vellum::bench::manifest::Manifest;
 use vellum::bench::peers::{How, Peer, Places};
 use vellum::bench::scratch::{Scratch, mounts_beneath};
-use vellum::bench::{Options, RealTree, fingerprint, results::Results, run, transfer, tree};
+use vellum::bench::{
+    Options, RealTree, fingerprint, results::Results, run, transfer, tree, tree::Shape,
+    variant::Variant,
+};
 
 /// Runs drop the machine's caches: two at once would warm and cool each other's.
 static ONE: Mutex<()> = Mutex::new(());
@@ -54,7 +57,7 @@ fn dump(root: &Path) -> Vec<String> {
 }
 
 fn odd_tree(root: &Path) {
-    tree::generate(root, 300, 7).unwrap();
+    tree::generate(root, 300, Shape::Usual, 7).unwrap();
     fs::create_dir_all(root.join("odd/empty")).unwrap();
     fs::set_permissions(root.join("odd"), fs::Permissions::from_mode(0o700)).unwrap();
     fs::write(root.join("odd/first"), b"linked").unwrap();
@@ -67,7 +70,7 @@ fn odd_tree(root: &Path) {
 fn overlayfs() -> Peer {
     Peer {
         name: "overlayfs".into(),
-        how: How::Kernel,
+        how: How::Kernel(&[]),
         version: String::new(),
     }
 }
@@ -92,7 +95,7 @@ fn a_cut_tree_merged_by_the_kernel_is_the_tree() {
     let want = dump(&source);
     for depth in [1, 2, 9, 40] {
         let out = s.dir("stack").unwrap();
-        let stack = cut(&source, &manifest, depth, 3, &out).unwrap();
+        let stack = cut(&source, &manifest, depth, (Mix::USUAL, 3), &out).unwrap();
         assert_eq!(stack.layers.len(), depth);
         if depth > 1 {
             assert!(stack.shadowed > 5 && stack.whiteouts > 5, "{stack:?}");
@@ -116,7 +119,7 @@ fn the_comparison_sees_a_wrong_cut() {
         &source,
         &Manifest::read(&source).unwrap(),
         9,
-        3,
+        (Mix::USUAL, 3),
         &s.dir("stack").unwrap(),
     )
     .unwrap();
@@ -145,12 +148,12 @@ fn the_comparison_sees_a_wrong_cut() {
 fn opaque_directories_are_cut_too() {
     let s = scratch();
     let source = s.dir("source").unwrap();
-    tree::generate(&source, 1500, 7).unwrap();
+    tree::generate(&source, 1500, Shape::Usual, 7).unwrap();
     let stack = cut(
         &source,
         &Manifest::read(&source).unwrap(),
         40,
-        3,
+        (Mix::USUAL, 3),
         &s.dir("stack").unwrap(),
     )
     .unwrap();
@@ -165,7 +168,7 @@ fn the_same_seed_makes_the_same_tree_and_cut() {
     let s = scratch();
     let make = |seed| {
         let source = s.dir("source").unwrap();
-        tree::generate(&source, 100, seed).unwrap();
+        tree::generate(&source, 100, Shape::Usual, seed).unwrap();
         let names = |p: &Path| {
             let entries = Manifest::read(p).unwrap().entries;
             entries
@@ -177,7 +180,7 @@ fn the_same_seed_makes_the_same_tree_and_cut() {
             &source,
             &Manifest::read(&source).unwrap(),
             5,
-            seed,
+            (Mix::USUAL, seed),
             &s.dir("st").unwrap(),
         )
         .unwrap();
@@ -213,6 +216,9 @@ fn options(s: &Scratch, peers: &[&str], ops: &[&str]) -> Options {
         peers: words(peers),
         extra_peers: Vec::new(),
         ops: words(ops),
+        variant: Variant::Mixed,
+        threads: vec![2],
+        max_time: None,
         rounds: 2,
         seed: 1,
         large: 3 << 20,
@@ -275,7 +281,7 @@ fn every_operation_runs_on_every_peer_and_leaves_nothing() {
         );
         for p in 0..5 {
             let cell = &results.cells[&(m, depths[0], p)];
-            let measured = cell.samples.len() == 1 && cell.samples.iter().all(|(_, v)| *v > 0.0);
+            let measured = cell.samples.len() == 1 && cell.samples.iter().all(|s| s.value > 0.0);
             // growth of so small a tree may be nothing
             assert!(
                 measured || cell.skipped.is_some() || metric.name == "rss-growth",
@@ -408,7 +414,7 @@ fn a_cut_tree_stored_as_an_image_is_the_tree() {
     let images = Images::new(&s);
     for depth in [1, 9, 500] {
         let out = s.dir("stack").unwrap();
-        let stack = cut(&source, &manifest, depth, 3, &out).unwrap();
+        let stack = cut(&source, &manifest, depth, (Mix::USUAL, 3), &out).unwrap();
         let stored = images.of(&stack.layers).unwrap();
         assert_eq!(stored, images.of(&stack.layers).unwrap());
         let vellum = Path::new(env!("CARGO_BIN_EXE_vellum"));

@@ -54,6 +54,8 @@ pub struct Bed<'a> {
     pub fixtures: &'a Fixtures<'a>,
     /// The stacks as stored images.
     pub images: &'a Images<'a>,
+    /// The program, which is a worker too.
+    pub vellum: &'a Path,
     /// Where to put things.
     pub scratch: &'a Scratch,
     /// How caches are made cold.
@@ -88,7 +90,15 @@ impl Drop for Dir {
 impl Bed<'_> {
     /// Mounts the stack.
     pub fn mount(&self, access: Access) -> Result<Live> {
-        self.mount_layers(&self.stack.layers, self.source, access)
+        self.mount_layers(self.layers(), self.source, access)
+    }
+
+    /// The layers of the stack in the form that the peer understands.
+    pub fn layers(&self) -> &[PathBuf] {
+        match self.peer.knows_marks() {
+            true => &self.stack.layers,
+            false => &self.stack.bare,
+        }
     }
 
     /// Mounts other layers. `plain` is what a plain directory shows instead.
@@ -163,7 +173,7 @@ impl Bed<'_> {
             Cold::Drop => {
                 live.mounted.settle();
                 let mut probes = vec![top];
-                for layer in &self.stack.layers {
+                for layer in self.layers() {
                     probes.push(cold::probe(layer, names)?);
                 }
                 cold::drop_names(&probes)?;
@@ -175,6 +185,17 @@ impl Bed<'_> {
 }
 
 impl Live {
+    /// Unmounts. Gives the time that it took.
+    pub fn unmount(self) -> Result<Duration> {
+        let Live {
+            root, mounted, dir, ..
+        } = self;
+        drop(root); // an open file keeps the mount
+        let took = mounted.unmount();
+        drop(dir);
+        took
+    }
+
     /// Where the files of this run are.
     pub fn dir(&self) -> &Path {
         &self.dir.0

@@ -12,11 +12,13 @@
 
 mod bed;
 pub mod cold;
+pub mod compare;
 pub mod cut;
+pub mod document;
 pub mod failure;
 mod fixture;
 pub mod images;
-pub mod json;
+pub mod latency;
 pub mod machine;
 pub mod manifest;
 pub mod ops;
@@ -29,7 +31,9 @@ pub mod stats;
 pub mod table;
 pub mod transfer;
 pub mod tree;
+pub mod variant;
 mod work;
+pub mod worker;
 
 pub use failure::{Failure, Result};
 
@@ -46,7 +50,8 @@ use runner::Runner;
 use scratch::Scratch;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use variant::Variant;
 use work::Work;
 
 /// What the user wants measured.
@@ -64,8 +69,14 @@ pub struct Options {
     pub extra_peers: Vec<String>,
     /// Names of metrics, or beginnings of them; empty for all.
     pub ops: Vec<String>,
+    /// What the stacks have in abundance.
+    pub variant: Variant,
+    /// How many threads, and processes, work at once.
+    pub threads: Vec<usize>,
     /// How often everything is measured.
     pub rounds: usize,
+    /// When no more is measured, whatever is missing.
+    pub max_time: Option<Duration>,
     /// The same seed chooses the same tree, layers, files and order.
     pub seed: u64,
     /// Size of the large file in bytes.
@@ -109,8 +120,28 @@ pub struct Report {
     pub machine: Machine,
 }
 
+/// What can be measured, and on whom, here.
+pub fn list(options: &Options) -> Result<String> {
+    let mut out = String::from("Operations:\n");
+    for op in ops::all(&options.threads) {
+        for m in op.metrics() {
+            out.push_str(&format!("  {:<20} {}\n", m.name, m.about));
+        }
+    }
+    let found = peers::select(&options.peers, &options.extra_peers, &options.vellum)?;
+    out.push_str("\nPeers:\n");
+    for peer in &found.peers {
+        out.push_str(&format!("  {:<24} {}\n", peer.name, peer.command()));
+    }
+    for what in found.left_out {
+        out.push_str(&format!("  left out: {what}\n"));
+    }
+    Ok(out)
+}
+
 /// Measures. Signals to stop are noticed once [`crate::sys::interrupt::install`] was called.
 pub fn run(options: &Options) -> Result<Report> {
+    let begun = Instant::now();
     let mut selection = peers::select(&options.peers, &options.extra_peers, &options.vellum)?;
     let cold = match cold::may_drop() {
         true => Cold::Drop,
@@ -125,13 +156,18 @@ pub fn run(options: &Options) -> Result<Report> {
         peers: selection.peers.iter().map(column).collect(),
         ..Results::default()
     };
-    let ops = choose(&options.ops, &mut results)?;
+    if options.layers.is_empty() || options.rounds == 0 {
+        return Err(Failure::new("nothing to measure: no depth, or no round"));
+    }
+    let ops = choose(options, &mut results)?;
     let scratch = Scratch::new(&options.scratch)?;
     let machine = Machine::here(scratch.path());
     let source = source(options, &scratch)?;
     let manifest = Manifest::read(&source)?;
     let work = Work::new(&manifest, options.seed)?;
-    let stacks = stacks(options, &scratch, &source, &manifest, &mut results)?;
+    let bare = selection.peers.iter().any(|p| !p.knows_marks());
+    let tree = (source.as_path(), &manifest);
+    let stacks = stacks(options, &scratch, tree, bare, &mut results)?;
     let before = fingerprints(&stacks)?;
     let fixtures = Fixtures::new(
         &scratch,
@@ -154,6 +190,7 @@ pub fn run(options: &Options) -> Result<Report> {
         images: &images,
         scratch: &scratch,
         cold,
+        begun,
     };
     runner.run(&mut results)?;
     if !results.interrupted {
@@ -175,23 +212,19 @@ fn column(peer: &peers::Peer) -> Column {
 }
 
 /// The operations that have one of the wanted metrics, with the place of their first metric.
-fn choose(wanted: &[String], results: &mut Results) -> Result<Vec<(usize, &'static dyn Op)>> {
-    let all = ops::all();
+fn choose(options: &Options, results: &mut Results) -> Result<Vec<(usize, Box<dyn Op>)>> {
+    let all = ops::all(&options.threads);
+    let wanted = &options.ops;
+    let names: Vec<String> = all
+        .iter()
+        .flat_map(|o| o.metrics())
+        .map(|m| m.name.to_string())
+        .collect();
     for want in wanted {
-        let known = |o: &&dyn Op| {
-            o.metrics()
-                .iter()
-                .any(|m| m.name.starts_with(want.as_str()))
-        };
-        if !all.iter().any(known) {
-            let names: Vec<_> = all
-                .iter()
-                .flat_map(|o| o.metrics())
-                .map(|m| m.name)
-                .collect();
+        if !names.iter().any(|n| n.starts_with(want.as_str())) {
+            let there = names.join(", ");
             return Err(Failure::new(format!(
-                "no operation {want:?}; there are {}",
-                names.join(", ")
+                "no operation {want:?}; there are {there}"
             )));
         }
     }
@@ -199,8 +232,9 @@ fn choose(wanted: &[String], results: &mut Results) -> Result<Vec<(usize, &'stat
     for op in all {
         let hit = |w: &String| op.metrics().iter().any(|m| m.name.starts_with(w.as_str()));
         if wanted.is_empty() || wanted.iter().any(hit) {
-            chosen.push((results.metrics.len(), op));
+            let first = results.metrics.len();
             results.metrics.extend_from_slice(op.metrics());
+            chosen.push((first, op));
         }
     }
     Ok(chosen)
@@ -211,7 +245,7 @@ fn source(options: &Options, scratch: &Scratch) -> Result<PathBuf> {
     match &options.tree {
         None => {
             let dir = scratch.dir("tree")?;
-            tree::generate(&dir, options.files, options.seed)?;
+            tree::generate(&dir, options.files, options.variant.shape(), options.seed)?;
             Ok(dir)
         }
         Some(RealTree::Dir(from)) => {
@@ -233,14 +267,20 @@ fn source(options: &Options, scratch: &Scratch) -> Result<PathBuf> {
 fn stacks(
     options: &Options,
     scratch: &Scratch,
-    source: &Path,
-    manifest: &Manifest,
+    (source, manifest): (&Path, &Manifest),
+    bare: bool,
     results: &mut Results,
 ) -> Result<Vec<Stack>> {
+    let mix = options.variant.mix();
     let mut stacks = Vec::new();
     for depth in &options.layers {
         let out = scratch.dir(&format!("stack-of-{depth}"))?;
-        let stack = cut::cut(source, manifest, *depth, options.seed, &out)?;
+        let mut stack = cut::cut(source, manifest, *depth, (mix, options.seed), &out)?;
+        if bare {
+            let out = scratch.dir(&format!("bare-stack-of-{depth}"))?;
+            let how = (mix.without_marks(), options.seed);
+            stack.bare = cut::cut(source, manifest, *depth, how, &out)?.layers;
+        }
         results.stacks.push(format!(
             "{depth} layer{}: {} entries, {} shadowed files, {} whiteouts, {} opaque directories",
             if *depth == 1 { "" } else { "s" },
@@ -256,14 +296,16 @@ fn stacks(
 }
 
 fn fingerprints(stacks: &[Stack]) -> Result<Vec<u64>> {
-    let of = |layer: &PathBuf| fingerprint(layer);
-    stacks.iter().flat_map(|s| &s.layers).map(of).collect()
+    every_layer(stacks).map(|l| fingerprint(l)).collect()
+}
+
+fn every_layer(stacks: &[Stack]) -> impl Iterator<Item = &PathBuf> {
+    stacks.iter().flat_map(|s| s.layers.iter().chain(&s.bare))
 }
 
 /// Says which layers are not what they were.
 fn compare(stacks: &[Stack], before: &[u64], results: &mut Results) -> Result<()> {
-    let layers = stacks.iter().flat_map(|s| &s.layers);
-    for (layer, before) in layers.zip(before) {
+    for (layer, before) in every_layer(stacks).zip(before) {
         if fingerprint(layer)? != *before {
             results.broken_layers.push(layer.display().to_string());
         }

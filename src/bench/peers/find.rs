@@ -1,7 +1,7 @@
 //! Which peers there are on this machine, and which of them the user wants.
 
-use super::{How, Launch, Peer};
-use crate::bench::failure::{Failure, Result};
+use super::{How, KernelOptions, Launch, Peer};
+use crate::bench::failure::{Failure, Result, Step};
 use std::collections::HashSet;
 use std::env;
 use std::path::{Path, PathBuf};
@@ -17,10 +17,27 @@ pub struct Selection {
 }
 
 /// Finds the peers. `wanted` is empty for all that are found; a name in it takes every peer that
-/// has it, or begins with it and a dash (so `fuse-overlayfs` takes all versions). `extra` are
+/// has it, or begins with it and a version (so `fuse-overlayfs` takes all versions); a path is
+/// that of a fuse-overlayfs. `extra` are
 /// the user's own as `NAME=COMMAND`. `vellum` is the program to measure.
 pub fn select(wanted: &[String], extra: &[String], vellum: &Path) -> Result<Selection> {
     let mut all = found(vellum);
+    let mut wanted = wanted.to_vec();
+    for want in &mut wanted {
+        // a path is another fuse-overlayfs, whatever its name
+        if want.contains('/') {
+            let exe = Path::new(want.as_str());
+            let exe = exe.canonicalize().at("find", exe)?;
+            let at = all.peers.len();
+            all.fuse_overlayfs(&exe);
+            want.clone_from(&all.peers[at].name);
+            let mut new = all.peers.split_off(at);
+            // one that is in PATH as well is not measured twice
+            new.retain(|p| !all.peers.iter().any(|q| q.how == p.how));
+            all.peers.extend(new);
+        }
+    }
+    let wanted = wanted.as_slice();
     for definition in extra {
         all.peers.push(custom(definition)?);
     }
@@ -52,69 +69,148 @@ fn matches(name: &str, want: &str) -> bool {
     })
 }
 
+/// Overlayfs with what makes it fastest: nothing synced at copy-up, attributes copied up without data.
+const OVERLAYFS_BEST: KernelOptions = &[
+    ("volatile", None),
+    ("metacopy", Some("on")),
+    ("redirect_dir", Some("on")),
+];
+/// fuse-overlayfs's, as its manual page has them.
+const FUSE_OVERLAYFS_BEST: &str =
+    "lowerdir={lower},upperdir={upper},workdir={work},volatile,static_nlink,fast_ino=1";
+/// What unionfs-fuse needs to show the same tree: itself copying up, its own files hidden.
+const UNIONFS: &str = "cow,hide_meta_files,allow_other,use_ino,suid,dev";
+const UNIONFS_BEST: &str = "cow,hide_meta_files,allow_other,use_ino,suid,dev,kernel_cache,noforget,\
+                            entry_timeout=3600,negative_timeout=3600,attr_timeout=3600";
+/// mergerfs with the first branch that has a file, as layers have it.
+const MERGERFS: &str = "allow_other,category.search=ff,category.create=ff";
+const MERGERFS_BEST: &str = "allow_other,category.search=ff,category.create=ff,cache.files=full,\
+                             cache.entry=3600,cache.negative_entry=3600,cache.attr=3600,\
+                             cache.readdir=true,cache.symlinks=true";
+
 fn found(vellum: &Path) -> Selection {
     let root = rustix::process::geteuid().is_root();
     let mut s = Selection::default();
-    let mut add = |name: &str, how, version: String| {
-        s.peers.push(Peer {
+    s.add("plain", How::Plain, String::new());
+    if root {
+        let kernel = kernel_release();
+        s.add("overlayfs", How::Kernel(&[]), kernel.clone());
+        s.add("overlayfs-best", How::Kernel(OVERLAYFS_BEST), kernel);
+    } else {
+        s.leave_out("overlayfs and vellum-passthrough: they need root");
+    }
+    let all = in_path("fuse-overlayfs");
+    if all.is_empty() {
+        s.leave_out("fuse-overlayfs: not in PATH (--peers DIR/fuse-overlayfs takes one elsewhere)");
+    }
+    for exe in all {
+        s.fuse_overlayfs(&exe);
+    }
+    s.unions();
+    s.vellum(vellum, root);
+    s
+}
+
+impl Selection {
+    fn add(&mut self, name: &str, how: How, version: String) {
+        self.peers.push(Peer {
             name: name.into(),
             how,
             version,
         });
-    };
-    add("plain", How::Plain, String::new());
-    if root {
-        add("overlayfs", How::Kernel, kernel_release());
     }
-    for exe in in_path("fuse-overlayfs") {
-        let text = version(&exe);
-        let name = match number(&text) {
-            Some(n) => format!("fuse-overlayfs-{n}"),
-            None => "fuse-overlayfs".into(),
-        };
-        add(
-            &name,
-            How::Fuse(Launch::Words(vec![exe.display().to_string()])),
-            text,
-        );
+
+    fn leave_out(&mut self, what: impl Into<String>) {
+        self.left_out.push(what.into());
     }
-    let text = version(vellum);
-    let offered = std::fs::read_to_string(URING_SWITCH).is_ok_and(|s| s.trim() == "Y");
-    for (name, options, image, found) in [
-        ("vellum", "io_uring=off", false, true),
-        ("vellum-io-uring", "io_uring=on", false, offered),
-        (
-            "vellum-passthrough",
-            "io_uring=off,io=passthrough",
-            false,
-            root,
-        ),
-        ("vellum-image", "io_uring=off", true, true),
-        ("vellum-image-io-uring", "io_uring=on", true, offered),
-    ] {
-        if found {
-            let exe = vellum.to_owned();
-            let launch = match image {
-                false => Launch::Vellum { exe, options },
-                true => Launch::Image { exe, options },
-            };
-            add(name, How::Fuse(launch), text.clone());
+
+    /// A fuse-overlayfs, with its defaults and with its best options; its name is the program's and its
+    /// version's.
+    fn fuse_overlayfs(&mut self, exe: &Path) {
+        let text = version(exe);
+        let mut name = exe
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        if let Some(n) = number(&text).filter(|n| !name.ends_with(&format!("-{n}"))) {
+            name = format!("{name}-{n}");
+        }
+        let exe = exe.display().to_string();
+        let words = |w: &[&str]| w.iter().map(|w| (*w).to_owned()).collect();
+        let usual = Launch::Words(words(&[&exe]));
+        let best = Launch::Words(words(&[&exe, "-o", FUSE_OVERLAYFS_BEST, "{mnt}"]));
+        self.add(&name, How::Fuse(usual), text.clone());
+        self.add(&format!("{name}-best"), How::Fuse(best), text);
+    }
+
+    fn unions(&mut self) {
+        match in_path("unionfs")
+            .into_iter()
+            .chain(in_path("unionfs-fuse"))
+            .next()
+        {
+            Some(exe) => {
+                let text = version(&exe);
+                for (name, options) in [("unionfs", UNIONFS), ("unionfs-best", UNIONFS_BEST)] {
+                    let exe = exe.clone();
+                    self.add(
+                        name,
+                        How::Fuse(Launch::Unionfs { exe, options }),
+                        text.clone(),
+                    );
+                }
+            }
+            None => self.leave_out("unionfs (unionfs-fuse): not in PATH"),
+        }
+        match in_path("mergerfs").into_iter().next() {
+            Some(exe) => {
+                let text = version(&exe);
+                for (name, options) in [("mergerfs", MERGERFS), ("mergerfs-best", MERGERFS_BEST)] {
+                    let exe = exe.clone();
+                    self.add(
+                        name,
+                        How::Fuse(Launch::Mergerfs { exe, options }),
+                        text.clone(),
+                    );
+                }
+            }
+            None => self.leave_out("mergerfs: not in PATH"),
         }
     }
-    if !root {
-        s.left_out
-            .push("overlayfs and vellum-passthrough: they need root".into());
+
+    fn vellum(&mut self, vellum: &Path, root: bool) {
+        let text = version(vellum);
+        let offered = std::fs::read_to_string(URING_SWITCH).is_ok_and(|s| s.trim() == "Y");
+        let passthrough = "io_uring=off,io=passthrough";
+        let best = match offered {
+            true => "io_uring=on,volatile",
+            false => "io_uring=off,volatile",
+        };
+        for (name, options, image, found) in [
+            ("vellum", "io_uring=off", false, true),
+            ("vellum-io-uring", "io_uring=on", false, offered),
+            ("vellum-passthrough", passthrough, false, root),
+            ("vellum-image", "io_uring=off", true, true),
+            ("vellum-image-io-uring", "io_uring=on", true, offered),
+            ("vellum-image-best", best, true, true),
+        ] {
+            if found {
+                let exe = vellum.to_owned();
+                let launch = match image {
+                    false => Launch::Vellum { exe, options },
+                    true => Launch::Image { exe, options },
+                };
+                self.add(name, How::Fuse(launch), text.clone());
+            }
+        }
+        if !offered {
+            self.leave_out(format!(
+                "vellum-io-uring, vellum-image-io-uring: FUSE over io_uring is not there (Linux 6.14) or off \
+                 (echo Y >{URING_SWITCH})"
+            ));
+        }
     }
-    if !offered {
-        s.left_out.push(format!(
-            "vellum-io-uring, vellum-image-io-uring: FUSE over io_uring is not there (Linux 6.14) or off (echo Y >{URING_SWITCH})"
-        ));
-    }
-    if in_path("fuse-overlayfs").is_empty() {
-        s.left_out
-            .push("fuse-overlayfs: not in PATH (--peer NAME=COMMAND adds one)".into());
-    }
-    s
 }
 
 /// Where FUSE over io_uring is switched on.

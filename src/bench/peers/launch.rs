@@ -28,6 +28,20 @@ pub enum Launch {
         /// Value of `-o`.
         options: &'static str,
     },
+    /// unionfs-fuse, copying up; it has its own kind of whiteouts.
+    Unionfs {
+        /// The program.
+        exe: PathBuf,
+        /// Value of `-o`.
+        options: &'static str,
+    },
+    /// mergerfs, which shows branches as one and copies nothing up.
+    Mergerfs {
+        /// The program.
+        exe: PathBuf,
+        /// Value of `-o`.
+        options: &'static str,
+    },
     /// `WORDS -o lowerdir=A:B,upperdir=U,workdir=W MNT`, as fuse-overlayfs is called; or, if a word has
     /// `{lower}`, `{upper}`, `{work}` or `{mnt}` in it, exactly those words with these replaced.
     Words(Vec<String>),
@@ -47,6 +61,17 @@ impl Launch {
                 let store = ["--root".into()].into_iter().chain(root).collect();
                 let name = places.image.iter().map(|i| i.name.clone().into());
                 vellum(exe, store, options, places, &name.collect::<Vec<_>>())
+            }
+            Launch::Unionfs { exe, options } | Launch::Mergerfs { exe, options } => {
+                let mut branches = places.upper.clone().into_os_string();
+                branches.push("=RW");
+                for layer in &places.layers {
+                    branches.push(":");
+                    branches.push(layer);
+                    branches.push("=RO");
+                }
+                let mnt = places.mnt.clone().into();
+                vec![exe.into(), "-o".into(), options.into(), branches, mnt]
             }
             Launch::Words(words) => {
                 let marked = words.iter().any(|w| w.contains('{'));
@@ -260,8 +285,15 @@ mod tests {
             "v mount --lower /a --lower /b --upper /u --work /w -o o /m"
         );
         assert_eq!(
-            line(Launch::Image { exe, options }),
+            line(Launch::Image {
+                exe: exe.clone(),
+                options
+            }),
             "v mount --root /s --upper /u --work /w -o o i:1 /m"
+        );
+        assert_eq!(
+            line(Launch::Unionfs { exe, options }),
+            "v -o o /u=RW:/a=RO:/b=RO /m"
         );
     }
 

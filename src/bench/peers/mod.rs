@@ -7,6 +7,7 @@ mod launch;
 mod mounted;
 
 pub use find::{Selection, kernel_release, select};
+pub use kernel::Options as KernelOptions;
 pub use launch::Launch;
 pub use mounted::Mounted;
 
@@ -21,8 +22,8 @@ use std::time::Duration;
 pub enum How {
     /// The merged tree itself, a plain directory: the floor that nobody can be expected to beat.
     Plain,
-    /// Overlayfs of the kernel.
-    Kernel,
+    /// Overlayfs of the kernel, with these options.
+    Kernel(kernel::Options),
     /// A program that mounts a FUSE file system.
     Fuse(Launch),
 }
@@ -69,6 +70,20 @@ impl Peer {
         matches!(&self.how, How::Fuse(Launch::Image { .. }))
     }
 
+    /// True if it knows the whiteouts and opaque directories of an overlay. Others get the same tree in
+    /// layers without.
+    pub fn knows_marks(&self) -> bool {
+        !matches!(
+            &self.how,
+            How::Fuse(Launch::Unionfs { .. } | Launch::Mergerfs { .. })
+        )
+    }
+
+    /// True if a file of a layer can be changed through it.
+    pub fn copies_up(&self) -> bool {
+        !matches!(&self.how, How::Fuse(Launch::Mergerfs { .. }))
+    }
+
     /// True if a process serves the mount.
     pub fn is_fuse(&self) -> bool {
         matches!(self.how, How::Fuse(_))
@@ -79,7 +94,7 @@ impl Peer {
     pub fn mount(&self, places: &Places, limit: Duration) -> Result<Mounted> {
         match &self.how {
             How::Plain => Ok(Mounted::plain(&places.mnt)),
-            How::Kernel => kernel::mount(places),
+            How::Kernel(options) => kernel::mount(options, places),
             How::Fuse(launch) => launch::mount(launch, places, limit),
         }
     }
@@ -99,7 +114,14 @@ impl Peer {
         };
         match &self.how {
             How::Plain => "the merged tree as a plain directory".into(),
-            How::Kernel => "overlay: lowerdir+=A, lowerdir+=B, upperdir=U, workdir=W".into(),
+            How::Kernel(options) => {
+                let words = options.iter().map(|(key, value)| match value {
+                    Some(value) => format!(", {key}={value}"),
+                    None => format!(", {key}"),
+                });
+                let more: String = words.collect();
+                format!("overlay: lowerdir+=A, lowerdir+=B, upperdir=U, workdir=W{more}")
+            }
             How::Fuse(launch) => {
                 let words = launch.words(&places);
                 let words: Vec<_> = words.iter().map(|w| w.to_string_lossy()).collect();
