@@ -23,6 +23,7 @@ pub mod machine;
 pub mod manifest;
 pub mod ops;
 pub mod peers;
+pub mod report;
 pub mod results;
 pub mod rng;
 mod runner;

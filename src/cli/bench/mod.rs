@@ -1,6 +1,7 @@
 //! `vellum bench`.
 
 mod compare;
+mod report;
 
 use super::store::StoreArgs;
 use crate::bench::document::{self, Document};
@@ -106,7 +107,7 @@ pub struct Bench {
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
     rounds: u16,
 
-    /// Directory for results.json and table.txt
+    /// Directory for results.json, table.txt, report.html and its plots
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     out: Option<PathBuf>,
 
@@ -141,6 +142,7 @@ pub struct Bench {
 #[derive(Subcommand, Debug)]
 enum Command {
     Compare(compare::Compare),
+    Report(report::Report),
     /// A process of the benchmark's own
     #[command(hide = true)]
     Worker,
@@ -151,6 +153,7 @@ impl Bench {
     pub fn run(self) -> ExitCode {
         let done = match self.command {
             Some(Command::Compare(compare)) => compare.run(),
+            Some(Command::Report(report)) => report.run(),
             Some(Command::Worker) => bench::worker::serve().map(|()| ExitCode::SUCCESS),
             None if self.list => self
                 .options()
@@ -250,10 +253,11 @@ fn distinct(layers: impl Iterator<Item = usize>) -> Vec<usize> {
 }
 
 fn write(out: &Path, text: &str, report: &Report, options: &Options) -> bench::Result<()> {
-    let json = Document::of(report, options).render()?;
+    let document = Document::of(report, options);
+    let json = document.render()?;
     for (name, data) in [(document::NAME, json.as_str()), ("table.txt", text)] {
         fs::write(out.join(name), data)
             .map_err(|e| Failure::new(format!("{}: {e}", out.join(name).display())))?;
     }
-    Ok(())
+    bench::report::write(&document, out)
 }
