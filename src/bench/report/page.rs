@@ -103,6 +103,9 @@ impl Page {
         ] {
             self.put(format_args!("<dt>{term}</dt><dd>{}</dd>\n", Escaped(&text)));
         }
+        self.put(format_args!(
+            "</dl>\n<details>\n<summary>the peers, and how they are called</summary>\n<dl class=\"peers\">\n"
+        ));
         for peer in &d.peers {
             let version = match peer.version.as_str() {
                 "" => String::new(),
@@ -112,7 +115,7 @@ impl Page {
             let (name, text) = (Escaped(&peer.name), Escaped(&text));
             self.put(format_args!("<dt>{name}</dt><dd>{text}</dd>\n"));
         }
-        self.put(format_args!("</dl>\n"));
+        self.put(format_args!("</dl>\n</details>\n"));
         self.warnings(d);
         self.put(format_args!(
             "<p>Medians of the rounds; bars and \u{b1} are the quartiles. All scales are logarithmic. A difference \
@@ -129,11 +132,16 @@ impl Page {
         for layer in &d.broken_layers {
             lines.push((true, format!("A layer changed: {layer}")));
         }
-        let failed = d.results.iter().filter(|r| !r.failures.is_empty());
-        for row in failed {
-            let why = row.failures.first().map_or("", String::as_str);
-            let (metric, peer, at) = (&row.metric, &row.peer, row.layers);
-            lines.push((true, format!("{metric}, {peer} at {at}: failed: {why}")));
+        for peer in &d.peers {
+            let mine = d.results.iter().filter(|r| r.peer == peer.name);
+            let failed: Vec<&Row> = mine.filter(|r| !r.failures.is_empty()).collect();
+            let Some(why) = failed.iter().find_map(|r| r.failures.first()) else {
+                continue;
+            };
+            let mut metrics: Vec<&str> = failed.iter().map(|r| r.metric.as_str()).collect();
+            metrics.dedup();
+            let (name, all) = (&peer.name, metrics.join(", "));
+            lines.push((true, format!("{name} failed: {all}; first: {why}")));
         }
         lines.extend(d.left_out.iter().map(|l| (false, format!("Left out: {l}"))));
         if lines.is_empty() {

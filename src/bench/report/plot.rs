@@ -21,7 +21,7 @@ const FONT: &str = "sans-serif";
 const TEXT: f64 = 16.0;
 
 /// Colours that are told apart on white and on black, also by most who do not see all of them.
-const COLORS: [RGBColor; 9] = [
+const COLORS: [RGBColor; 11] = [
     RGBColor(0x80, 0x80, 0x80),
     RGBColor(0xd5, 0x5e, 0x00),
     RGBColor(0xcc, 0x79, 0xa7),
@@ -31,6 +31,8 @@ const COLORS: [RGBColor; 9] = [
     RGBColor(0x00, 0x9e, 0x73),
     RGBColor(0x46, 0xb1, 0xd8),
     RGBColor(0xd9, 0x3a, 0x4e),
+    RGBColor(0x7a, 0x9a, 0x01),
+    RGBColor(0xa8, 0x5c, 0x2c),
 ];
 
 /// One peer.
