@@ -6,26 +6,40 @@ use super::live;
 /// Counts errors from the first byte on.
 const BEFORE: &str = "<script>window.errors = []; \
     addEventListener('error', e => errors.push(e.message || String(e.target)), true);</script>";
-/// Writes down what is to be looked at, as the title.
+/// Tells the page around it what is to be looked at.
 const AFTER: &str = "<script>addEventListener('load', () => {\
     const shown = [...document.querySelectorAll('figure svg')].filter(s => {\
       const r = s.getBoundingClientRect();\
       return r.width > 200 && r.height > 100 && s.querySelectorAll('polyline').length > 2; });\
     const small = [...document.querySelectorAll('figure svg text')].filter(t => \
       t.getBoundingClientRect().height < 8).length;\
-    document.body.innerHTML = '<p>[' + [innerWidth, document.documentElement.scrollWidth, \
-      shown.length, small, errors.join('; ')].join('|') + ']</p>'; });</script></body>";
+    parent.postMessage([innerWidth, document.documentElement.scrollWidth, \
+      shown.length, small, errors.join('; ')].join('|'), '*'); });</script></body>";
 
-/// What the page says of itself at a width: window, page, plots, texts that are too small, errors.
+/// What the page says of itself at a width: window, page, plots, texts that are too small, errors. It is in
+/// a frame, since no window is as narrow as a phone.
 fn look(page: &Path, width: usize) -> Vec<String> {
+    let frame = page.with_file_name("frame.html");
+    let name = page.file_name().unwrap().to_str().unwrap();
+    let html = format!(
+        "<!DOCTYPE html><body><p></p><script>addEventListener('message', e => \
+         document.querySelector('p').textContent = '[' + e.data + ']');</script>\
+         <iframe src='{name}' style='width:{width}px;height:900px;border:0'></iframe></body>"
+    );
+    fs::write(&frame, html).unwrap();
     let out = Command::new("chromium")
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"])
-        .arg(format!("--window-size={width},900"))
+        .args([
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--hide-scrollbars",
+        ])
+        .args(["--dump-dom", "--virtual-time-budget=20000"])
         .arg(format!(
             "--user-data-dir={}",
             page.with_extension("profile").display()
         ))
-        .arg(format!("file://{}", page.display()))
+        .arg(format!("file://{}", frame.display()))
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&out.stdout).into_owned();

@@ -16,45 +16,40 @@ pub struct Selection {
     pub left_out: Vec<String>,
 }
 
+/// In the place of a name: every peer that is found, with its default options only.
+const DEFAULTS: &str = "defaults";
+
 /// Finds the peers. `wanted` is empty for all that are found; a name in it takes every peer that
 /// has it, or begins with it and a version (so `fuse-overlayfs` takes all versions); a path is
-/// that of a fuse-overlayfs. `extra` are
-/// the user's own as `NAME=COMMAND`. `vellum` is the program to measure.
+/// that of a fuse-overlayfs. `extra` are the user's own as `NAME=COMMAND`. `vellum` is the program to
+/// measure.
 pub fn select(wanted: &[String], extra: &[String], vellum: &Path) -> Result<Selection> {
     let mut all = found(vellum);
-    let mut wanted = wanted.to_vec();
-    for want in &mut wanted {
-        // a path is another fuse-overlayfs, whatever its name
-        if want.contains('/') {
-            let exe = Path::new(want.as_str());
-            let exe = exe.canonicalize().at("find", exe)?;
-            let at = all.peers.len();
-            all.fuse_overlayfs(&exe);
-            want.clone_from(&all.peers[at].name);
-            let mut new = all.peers.split_off(at);
-            // one that is in PATH as well is not measured twice
-            new.retain(|p| !all.peers.iter().any(|q| q.how == p.how));
-            all.peers.extend(new);
-        }
+    let (paths, names): (Vec<&String>, Vec<&String>) = wanted.iter().partition(|w| w.contains('/'));
+    let mut given = Vec::new();
+    for path in &paths {
+        given.extend(all.by_path(Path::new(path))?);
     }
-    let wanted = wanted.as_slice();
     for definition in extra {
-        all.peers.push(custom(definition)?);
+        let peer = custom(definition)?;
+        given.push(peer.how.clone());
+        all.peers.push(peer);
     }
     unique_names(&mut all.peers);
-    let auto = wanted.is_empty() || wanted.iter().any(|w| w == "auto");
-    if !auto {
-        for want in wanted {
-            if !all.peers.iter().any(|p| matches(&p.name, want)) {
-                let reasons = all.left_out.join("; ");
-                return Err(Failure::new(format!("no peer {want:?} here. {reasons}")));
-            }
-        }
-        let names: Vec<&str> = extra.iter().filter_map(|e| e.split('=').next()).collect();
-        all.peers.retain(|p| {
-            names.contains(&p.name.as_str()) || wanted.iter().any(|w| matches(&p.name, w))
-        });
+    let known = |want: &str| want == DEFAULTS || all.peers.iter().any(|p| matches(&p.name, want));
+    if wanted.is_empty() || names.iter().any(|w| *w == "auto") {
+        return Ok(all);
     }
+    if let Some(unknown) = names.iter().find(|w| !known(w)) {
+        let reasons = all.left_out.join("; ");
+        return Err(Failure::new(format!("no peer {unknown:?} here. {reasons}")));
+    }
+    let defaults = names.iter().any(|w| *w == DEFAULTS);
+    all.peers.retain(|p| {
+        given.contains(&p.how)
+            || names.iter().any(|w| matches(&p.name, w))
+            || (defaults && !p.name.ends_with("-best"))
+    });
     match all.peers.is_empty() {
         true => Err(Failure::new("no peer to measure")),
         false => Ok(all),
@@ -79,9 +74,11 @@ const OVERLAYFS_BEST: KernelOptions = &[
 const FUSE_OVERLAYFS_BEST: &str =
     "lowerdir={lower},upperdir={upper},workdir={work},volatile,static_nlink,fast_ino=1";
 /// What unionfs-fuse needs to show the same tree: itself copying up, its own files hidden.
-const UNIONFS: &str = "cow,hide_meta_files,allow_other,use_ino,suid,dev";
-const UNIONFS_BEST: &str = "cow,hide_meta_files,allow_other,use_ino,suid,dev,kernel_cache,noforget,\
+const UNIONFS: &str = "allow_other,suid,dev,cow,hide_meta_files,use_ino";
+const UNIONFS_BEST: &str = "allow_other,suid,dev,cow,hide_meta_files,use_ino,kernel_cache,noforget,\
                             entry_timeout=3600,negative_timeout=3600,attr_timeout=3600";
+/// What of that only root may say.
+const FOR_ROOT: [&str; 2] = ["allow_other,suid,dev,", "allow_other,"];
 /// mergerfs with the first branch that has a file, as layers have it.
 const MERGERFS: &str = "allow_other,category.search=ff,category.create=ff";
 const MERGERFS_BEST: &str = "allow_other,category.search=ff,category.create=ff,cache.files=full,\
@@ -106,7 +103,7 @@ fn found(vellum: &Path) -> Selection {
     for exe in all {
         s.fuse_overlayfs(&exe);
     }
-    s.unions();
+    s.unions(root);
     s.vellum(vellum, root);
     s
 }
@@ -122,6 +119,20 @@ impl Selection {
 
     fn leave_out(&mut self, what: impl Into<String>) {
         self.left_out.push(what.into());
+    }
+
+    /// A fuse-overlayfs that is not in PATH, whatever its name; one that is, is not added twice.
+    fn by_path(&mut self, exe: &Path) -> Result<Vec<How>> {
+        std::fs::metadata(exe).at("find", exe)?;
+        // not what it is a link to: some programs are what they are called
+        let exe = std::path::absolute(exe)?;
+        let mut found = Selection::default();
+        found.fuse_overlayfs(&exe);
+        let hows = found.peers.iter().map(|p| p.how.clone()).collect();
+        let new = |p: &Peer| !self.peers.iter().any(|q| q.how == p.how);
+        let new: Vec<Peer> = found.peers.into_iter().filter(new).collect();
+        self.peers.extend(new);
+        Ok(hows)
     }
 
     /// A fuse-overlayfs, with its defaults and with its best options; its name is the program's and its
@@ -144,7 +155,11 @@ impl Selection {
         self.add(&format!("{name}-best"), How::Fuse(best), text);
     }
 
-    fn unions(&mut self) {
+    fn unions(&mut self, root: bool) {
+        let may = |options: &'static str| {
+            let stripped = FOR_ROOT.iter().find_map(|f| options.strip_prefix(f));
+            stripped.filter(|_| !root).unwrap_or(options)
+        };
         match in_path("unionfs")
             .into_iter()
             .chain(in_path("unionfs-fuse"))
@@ -152,7 +167,10 @@ impl Selection {
         {
             Some(exe) => {
                 let text = version(&exe);
-                for (name, options) in [("unionfs", UNIONFS), ("unionfs-best", UNIONFS_BEST)] {
+                for (name, options) in [
+                    ("unionfs", may(UNIONFS)),
+                    ("unionfs-best", may(UNIONFS_BEST)),
+                ] {
                     let exe = exe.clone();
                     self.add(
                         name,
@@ -166,7 +184,10 @@ impl Selection {
         match in_path("mergerfs").into_iter().next() {
             Some(exe) => {
                 let text = version(&exe);
-                for (name, options) in [("mergerfs", MERGERFS), ("mergerfs-best", MERGERFS_BEST)] {
+                for (name, options) in [
+                    ("mergerfs", may(MERGERFS)),
+                    ("mergerfs-best", may(MERGERFS_BEST)),
+                ] {
                     let exe = exe.clone();
                     self.add(
                         name,
@@ -317,6 +338,35 @@ mod tests {
         unique_names(&mut peers);
         let names: Vec<_> = peers.iter().map(|p| p.name.as_str()).collect();
         assert_eq!(names, ["a", "a#2", "a#3"]);
+    }
+
+    #[test]
+    fn best_options_can_be_left_out() {
+        let name = |p: &Peer| p.name.clone();
+        let all = select(&[], &[], Path::new("/bin/true")).unwrap();
+        let some = select(&[DEFAULTS.into()], &[], Path::new("/bin/true")).unwrap();
+        let usual = |n: &String| !n.ends_with("-best");
+        let want: Vec<String> = all.peers.iter().map(name).filter(usual).collect();
+        assert_eq!(some.peers.iter().map(name).collect::<Vec<_>>(), want);
+        assert!(want.len() < all.peers.len());
+    }
+
+    #[test]
+    fn a_path_is_another_fuse_overlayfs() {
+        let scratch = crate::bench::scratch::Scratch::new(&std::env::temp_dir()).unwrap();
+        let exe = scratch.path().join("my-overlay");
+        std::os::unix::fs::symlink("/bin/true", &exe).unwrap();
+        let s = select(&[exe.display().to_string()], &[], Path::new("/bin/true")).unwrap();
+        let [usual, ..] = s.peers.as_slice() else {
+            panic!("{s:?}")
+        };
+        assert!(
+            usual.command().contains("/my-overlay -o lowerdir=A:B"),
+            "{usual:?}"
+        );
+        let none = scratch.path().join("nothing");
+        let e = select(&[none.display().to_string()], &[], Path::new("/bin/true")).unwrap_err();
+        assert!(e.to_string().contains("nothing"), "{e}");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 /// Measure layer stacking: this program beside its rivals
 #[derive(Args, Debug)]
-#[command(args_conflicts_with_subcommands = true, args_override_self = true)]
+#[command(args_conflicts_with_subcommands = true)]
 #[command(after_help = "\
 Examples:
   # everything that is found here, on a generated tree
@@ -60,11 +60,11 @@ pub struct Bench {
     #[command(flatten)]
     store: StoreArgs,
 
-    /// Whom to measure: names as --list shows them, fuse-overlayfs for all of its versions, or the path
-    /// of a fuse-overlayfs
+    /// Whom to measure: names as --list shows them, fuse-overlayfs for all of its versions, the path of a
+    /// fuse-overlayfs, defaults for all that are found but without their best options, or auto for all
     #[arg(
         long,
-        value_name = "auto|LIST",
+        value_name = "LIST",
         value_delimiter = ',',
         default_value = "auto"
     )]
