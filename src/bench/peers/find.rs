@@ -78,7 +78,7 @@ const UNIONFS: &str = "allow_other,suid,dev,cow,hide_meta_files,use_ino";
 const UNIONFS_BEST: &str = "allow_other,suid,dev,cow,hide_meta_files,use_ino,kernel_cache,noforget,\
                             entry_timeout=3600,negative_timeout=3600,attr_timeout=3600";
 /// What of that only root may say.
-const FOR_ROOT: [&str; 2] = ["allow_other,suid,dev,", "allow_other,"];
+const FOR_ROOT: &str = "allow_other,suid,dev,";
 /// mergerfs with the first branch that has a file, as layers have it.
 const MERGERFS: &str = "allow_other,category.search=ff,category.create=ff";
 const MERGERFS_BEST: &str = "allow_other,category.search=ff,category.create=ff,cache.files=full,\
@@ -156,9 +156,9 @@ impl Selection {
     }
 
     fn unions(&mut self, root: bool) {
-        let may = |options: &'static str| {
-            let stripped = FOR_ROOT.iter().find_map(|f| options.strip_prefix(f));
-            stripped.filter(|_| !root).unwrap_or(options)
+        let may = |options: &'static str| match root {
+            true => options,
+            false => options.strip_prefix(FOR_ROOT).unwrap_or(options),
         };
         match in_path("unionfs")
             .into_iter()
@@ -181,13 +181,10 @@ impl Selection {
             }
             None => self.leave_out("unionfs (unionfs-fuse): not in PATH"),
         }
-        match in_path("mergerfs").into_iter().next() {
+        match in_path("mergerfs").into_iter().find(|_| root) {
             Some(exe) => {
                 let text = version(&exe);
-                for (name, options) in [
-                    ("mergerfs", may(MERGERFS)),
-                    ("mergerfs-best", may(MERGERFS_BEST)),
-                ] {
+                for (name, options) in [("mergerfs", MERGERFS), ("mergerfs-best", MERGERFS_BEST)] {
                     let exe = exe.clone();
                     self.add(
                         name,
@@ -196,6 +193,7 @@ impl Selection {
                     );
                 }
             }
+            None if !root => self.leave_out("mergerfs: it needs root"),
             None => self.leave_out("mergerfs: not in PATH"),
         }
     }
