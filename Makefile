@@ -2,6 +2,8 @@
 
 CARGO  ?= cargo
 PREFIX ?= /usr/local
+# What ends within 15 minutes on two processors: without the best options of peers, and depths between.
+BENCH  ?= --peers defaults --rounds 3 --layers 1,32,100 --threads 2 --large 128 --max-time 13
 BINDIR ?= $(PREFIX)/bin
 MANDIR ?= $(PREFIX)/share/man
 # where mount(8) looks for its helpers
@@ -47,7 +49,7 @@ fuzz-build: ## the fuzz targets compile
 fuzz: ## each fuzz target for FUZZ_SECONDS (60) under AddressSanitizer; TARGETS="index marks" chooses (nightly, cargo-fuzz)
 	@scripts/fuzz.sh $(TARGETS)
 
-bench: build ## measure against the peers that are installed, as root; BENCH="--rounds 3" passes options on
+bench: build ## measure beside the installed peers, as root; 15 minutes (BENCH="--rounds 7" has other options instead)
 	@scripts/bench.sh "$(TARGET)/release/vellum" bench --out "$(TARGET)/bench" $(BENCH)
 
 conformance: build ## the public suites, whole, beside plain ext4 and kernel overlayfs (about an hour)

@@ -7,16 +7,18 @@ use super::cold;
 use super::cut::Stack;
 use super::failure::{Failure, Result, Step};
 use super::fixture::Fixtures;
+use super::images::Images;
 use super::manifest::{self, Manifest};
 use super::peers::{How, Mounted, Peer, Places};
 use super::scratch::{Scratch, mounts_beneath};
 use super::transfer;
 use super::work::Work;
-use std::ffi::CString;
+use std::ffi::{CStr, CString, OsStr};
 use std::fs;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How caches are made cold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +52,10 @@ pub struct Bed<'a> {
     pub work: &'a Work,
     /// Further things to work on.
     pub fixtures: &'a Fixtures<'a>,
+    /// The stacks as stored images.
+    pub images: &'a Images<'a>,
+    /// The program, which is a worker too.
+    pub vellum: &'a Path,
     /// Where to put things.
     pub scratch: &'a Scratch,
     /// How caches are made cold.
@@ -64,6 +70,8 @@ pub struct Live {
     pub root: OwnedFd,
     /// The mount.
     pub mounted: Mounted,
+    /// How long it took to come, from the start of the peer's command.
+    pub took: Duration,
     dir: Dir,
 }
 
@@ -82,13 +90,22 @@ impl Drop for Dir {
 impl Bed<'_> {
     /// Mounts the stack.
     pub fn mount(&self, access: Access) -> Result<Live> {
-        self.mount_layers(&self.stack.layers, self.source, access)
+        self.mount_layers(self.layers(), self.source, access)
+    }
+
+    /// The layers of the stack in the form that the peer understands.
+    pub fn layers(&self) -> &[PathBuf] {
+        match self.peer.knows_marks() {
+            true => &self.stack.layers,
+            false => &self.stack.bare,
+        }
     }
 
     /// Mounts other layers. `plain` is what a plain directory shows instead.
     pub fn mount_layers(&self, layers: &[PathBuf], plain: &Path, access: Access) -> Result<Live> {
         let places = self.places(layers)?;
         let dir = Dir(places.mnt.parent().unwrap_or(&places.mnt).to_owned());
+        let start = Instant::now();
         let mounted = match (&self.peer.how, access) {
             (How::Plain, Access::Read) => Mounted::plain(plain),
             (How::Plain, Access::Write) => {
@@ -98,16 +115,26 @@ impl Bed<'_> {
             }
             _ => self.peer.mount(&places, self.limit).step("mount")?,
         };
+        let took = start.elapsed();
         let root = manifest::open(mounted.path())?;
         if access == Access::Write {
             // what was written before must not be flushed at the expense of this run
             rustix::fs::syncfs(manifest::open(self.scratch.path())?)?;
         }
-        Ok(Live { root, mounted, dir })
+        Ok(Live {
+            root,
+            mounted,
+            took,
+            dir,
+        })
     }
 
-    /// The directories of one mount, made; [`Bed::mount`] and the mount operation use them.
-    pub fn places(&self, layers: &[PathBuf]) -> Result<Places> {
+    /// The directories of one mount, made, and the image if the peer wants one.
+    fn places(&self, layers: &[PathBuf]) -> Result<Places> {
+        let image = match self.peer.wants_image() {
+            true => Some(self.images.of(layers)?),
+            false => None,
+        };
         let dir = self.scratch.dir("run")?;
         let places = Places {
             layers: layers.to_vec(),
@@ -115,11 +142,20 @@ impl Bed<'_> {
             work: dir.join("work"),
             mnt: dir.join("merged"),
             log: dir.join("log"),
+            image,
         };
         for d in [&places.upper, &places.work, &places.mnt] {
             fs::create_dir(d).at("mkdir", d)?;
         }
         Ok(places)
+    }
+
+    /// The files beneath the mount that hold the contents of one file of a layer, or more.
+    pub fn beneath(&self, layer: &Path, file: &CStr) -> Result<Vec<PathBuf>> {
+        match self.peer.wants_image() {
+            true => self.images.contents(layer),
+            false => Ok(vec![layer.join(OsStr::from_bytes(file.to_bytes()))]),
+        }
     }
 
     /// Makes sure that the lookup of `names` in the fresh mount reaches the file system, and,
@@ -137,7 +173,7 @@ impl Bed<'_> {
             Cold::Drop => {
                 live.mounted.settle();
                 let mut probes = vec![top];
-                for layer in &self.stack.layers {
+                for layer in self.layers() {
                     probes.push(cold::probe(layer, names)?);
                 }
                 cold::drop_names(&probes)?;
@@ -149,6 +185,17 @@ impl Bed<'_> {
 }
 
 impl Live {
+    /// Unmounts. Gives the time that it took.
+    pub fn unmount(self) -> Result<Duration> {
+        let Live {
+            root, mounted, dir, ..
+        } = self;
+        drop(root); // an open file keeps the mount
+        let took = mounted.unmount();
+        drop(dir);
+        took
+    }
+
     /// Where the files of this run are.
     pub fn dir(&self) -> &Path {
         &self.dir.0

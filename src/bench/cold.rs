@@ -102,6 +102,19 @@ pub fn load_pages(path: &Path) -> Result<()> {
     }
 }
 
+/// Takes a file's pages out of the page cache, and looks whether they are gone. False where they stay, as
+/// on tmpfs, and where the kernel does not tell (before Linux 6.5).
+pub fn evict(path: &Path) -> Result<bool> {
+    let file = File::open(path).at("open", path)?;
+    file.sync_all().at("fsync", path)?;
+    rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).at("fadvise", path)?;
+    match cachestat::pages(&file) {
+        Ok(cached) => Ok(cached == 0),
+        Err(e) if e.is(nix::errno::Errno::ENOSYS) => Ok(false),
+        Err(e) => Err(e).at("cachestat", path),
+    }
+}
+
 fn page_size() -> u64 {
     rustix::param::page_size() as u64
 }
@@ -152,6 +165,19 @@ mod tests {
         assert_eq!(count_cached(&probe(&root, &all).unwrap()).unwrap(), 0);
         existing(&root, &all[..20]).unwrap();
         assert_eq!(count_cached(&probe(&root, &all).unwrap()).unwrap(), 20);
+    }
+
+    #[test]
+    fn evicted_pages_are_gone_and_loaded_ones_are_there() {
+        let scratch = Scratch::new(&std::env::temp_dir()).unwrap();
+        let path = scratch.path().join("file");
+        fs::write(&path, vec![7; 100_000]).unwrap();
+        let pages = || cachestat::pages(File::open(&path).unwrap()).unwrap();
+        assert!(pages() > 0);
+        let gone = evict(&path).unwrap();
+        assert_eq!(gone, pages() == 0);
+        load_pages(&path).unwrap();
+        assert_eq!(pages(), 100_000_u64.div_ceil(page_size()));
     }
 
     #[test]

@@ -19,18 +19,43 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// Of 100 files, how many have an older version beneath.
-const SHADOWED: usize = 10;
-/// For 100 files, how many deleted ones there are.
-const DELETED: usize = 5;
-/// Of 100 directories without subdirectories, how many are opaque.
-const OPAQUE: usize = 5;
+/// What a stack has of what an image has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mix {
+    /// Of 100 files, how many have an older version beneath.
+    pub shadowed: usize,
+    /// For 100 files, how many deleted ones there are.
+    pub deleted: usize,
+    /// Of 100 directories without subdirectories, how many are opaque.
+    pub opaque: usize,
+}
+
+impl Mix {
+    /// As images are.
+    pub const USUAL: Mix = Mix {
+        shadowed: 10,
+        deleted: 5,
+        opaque: 5,
+    };
+
+    /// Without whiteouts and opaque directories, for those who do not know them.
+    #[must_use]
+    pub fn without_marks(self) -> Mix {
+        Mix {
+            deleted: 0,
+            opaque: 0,
+            ..self
+        }
+    }
+}
 
 /// A stack of layers on disk.
 #[derive(Clone, Debug)]
 pub struct Stack {
     /// Topmost first.
     pub layers: Vec<PathBuf>,
+    /// The same tree in layers without whiteouts and opaque directories, where a peer needs that.
+    pub bare: Vec<PathBuf>,
     /// Files with an older version beneath.
     pub shadowed: usize,
     /// Whiteouts.
@@ -40,8 +65,8 @@ pub struct Stack {
 }
 
 /// What goes where, before anything is written.
-#[derive(Default)]
 struct Plan {
+    mix: Mix,
     /// Layer of every file that is no directory, by its place in the manifest.
     home: HashMap<usize, usize>,
     /// Paths with contents that must stay hidden, and their layers.
@@ -58,13 +83,13 @@ pub fn cut(
     source: &Path,
     manifest: &Manifest,
     depth: usize,
-    seed: u64,
+    (mix, seed): (Mix, u64),
     out: &Path,
 ) -> Result<Stack> {
     if depth == 0 {
         return Err(Failure::new("a stack needs at least one layer"));
     }
-    let plan = Plan::new(manifest, depth, seed);
+    let plan = Plan::new(manifest, depth, mix, seed);
     let layers: Vec<PathBuf> = (0..depth).map(|i| out.join(i.to_string())).collect();
     for (i, layer) in layers.iter().enumerate() {
         go_on()?;
@@ -73,6 +98,7 @@ pub fn cut(
     }
     Ok(Stack {
         layers,
+        bare: Vec::new(),
         shadowed: plan.shadowed,
         whiteouts: plan.whiteouts.len(),
         opaque: plan.opaque.len(),
@@ -80,8 +106,16 @@ pub fn cut(
 }
 
 impl Plan {
-    fn new(manifest: &Manifest, depth: usize, seed: u64) -> Plan {
-        let mut plan = Plan::default();
+    fn new(manifest: &Manifest, depth: usize, mix: Mix, seed: u64) -> Plan {
+        let mut plan = Plan {
+            mix,
+            home: HashMap::new(),
+            hidden: Vec::new(),
+            whiteouts: Vec::new(),
+            opaque: Vec::new(),
+            shadowed: 0,
+            dirs: BTreeMap::new(),
+        };
         let mut rng = Rng::new(seed, &format!("cut {depth}"));
         plan.spread(manifest, depth, &mut rng);
         if depth > 1 {
@@ -107,7 +141,7 @@ impl Plan {
             };
             self.home.insert(i, layer);
             self.need(parent(&entry.path), layer);
-            if layer + 1 < depth && rng.chance(SHADOWED) {
+            if layer + 1 < depth && rng.chance(self.mix.shadowed) {
                 let beneath = layer + 1 + rng.below(depth - layer - 1);
                 self.hide(beneath, entry.path.clone());
                 self.shadowed += 1;
@@ -118,7 +152,7 @@ impl Plan {
     /// Adds files that a higher layer deleted.
     fn delete(&mut self, manifest: &Manifest, depth: usize, rng: &mut Rng) {
         let dirs: Vec<&Entry> = manifest.of(Kind::Dir).collect();
-        let n = manifest.entries.len() * DELETED / 100;
+        let n = manifest.entries.len() * self.mix.deleted / 100;
         for i in 0..n.min(dirs.len() * 50) {
             let Some(dir) = dirs.get(rng.below(dirs.len())) else {
                 return;
@@ -141,7 +175,7 @@ impl Plan {
         let with_subdirs: BTreeSet<&[u8]> =
             manifest.of(Kind::Dir).map(|e| parent(&e.path)).collect();
         for dir in manifest.of(Kind::Dir) {
-            if with_subdirs.contains(&*dir.path) || !rng.chance(OPAQUE) {
+            if with_subdirs.contains(&*dir.path) || !rng.chance(self.mix.opaque) {
                 continue;
             }
             // everything that is to be seen must lie at the mark or above it

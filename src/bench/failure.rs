@@ -11,6 +11,8 @@ pub type Result<T> = std::result::Result<T, Failure>;
 pub enum Failure {
     /// The step failed; the sentence is what the table and the JSON show.
     Failed(String),
+    /// The peer cannot have so many layers, and says so; the sentence says where it stops.
+    Limit(String),
     /// A signal asked to stop. Nothing else may be measured, everything is to be cleaned up.
     Interrupted,
 }
@@ -26,6 +28,7 @@ impl Failure {
     pub fn context(self, what: impl fmt::Display) -> Failure {
         match self {
             Failure::Failed(why) => Failure::Failed(format!("{what}: {why}")),
+            Failure::Limit(why) => Failure::Limit(why),
             Failure::Interrupted => Failure::Interrupted,
         }
     }
@@ -34,7 +37,7 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Failure::Failed(why) => f.write_str(why),
+            Failure::Failed(why) | Failure::Limit(why) => f.write_str(why),
             Failure::Interrupted => f.write_str("interrupted"),
         }
     }

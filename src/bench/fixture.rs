@@ -29,6 +29,7 @@ pub struct Fixtures<'a> {
     large_size: u64,
     nodes_wanted: usize,
     large: OnceCell<PathBuf>,
+    evictable: OnceCell<bool>,
     archive: OnceCell<PathBuf>,
     nodes: OnceCell<(Vec<PathBuf>, Vec<CString>)>,
 }
@@ -51,6 +52,7 @@ impl<'a> Fixtures<'a> {
             large_size: large,
             nodes_wanted: nodes,
             large: OnceCell::new(),
+            evictable: OnceCell::new(),
             archive: OnceCell::new(),
             nodes: OnceCell::new(),
         }
@@ -73,6 +75,21 @@ impl<'a> Fixtures<'a> {
             Ok(dir)
         })
         .map(PathBuf::as_path)
+    }
+
+    /// True if the large file's pages can be taken out of memory, and the kernel can tell that they are.
+    pub fn evictable(&self) -> bool {
+        let name = OsStr::from_bytes(LARGE.to_bytes());
+        let try_it = || super::cold::evict(&self.large()?.join(name));
+        made(&self.evictable, try_it).copied().unwrap_or_else(|e| {
+            log::debug!("pages are not evicted: {e}");
+            false
+        })
+    }
+
+    /// The seed of all that is random.
+    pub fn seed(&self) -> u64 {
+        self.seed
     }
 
     /// Size of the large file in bytes.
@@ -125,7 +142,7 @@ impl<'a> Fixtures<'a> {
 }
 
 /// `OnceCell::get_or_try_init`, which is not stable.
-fn made<T>(cell: &OnceCell<T>, make: impl FnOnce() -> Result<T>) -> Result<&T> {
+pub fn made<T>(cell: &OnceCell<T>, make: impl FnOnce() -> Result<T>) -> Result<&T> {
     if let Some(value) = cell.get() {
         return Ok(value);
     }

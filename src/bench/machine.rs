@@ -1,11 +1,12 @@
 //! What the numbers were measured on.
 
 use super::peers::kernel_release;
+use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::Path;
 
 /// The machine, in words.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Machine {
     /// Kernel release.
     pub kernel: String,

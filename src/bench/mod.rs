@@ -12,14 +12,18 @@
 
 mod bed;
 pub mod cold;
+pub mod compare;
 pub mod cut;
+pub mod document;
 pub mod failure;
 mod fixture;
-pub mod json;
+pub mod images;
+pub mod latency;
 pub mod machine;
 pub mod manifest;
 pub mod ops;
 pub mod peers;
+pub mod report;
 pub mod results;
 pub mod rng;
 mod runner;
@@ -28,7 +32,9 @@ pub mod stats;
 pub mod table;
 pub mod transfer;
 pub mod tree;
+pub mod variant;
 mod work;
+pub mod worker;
 
 pub use failure::{Failure, Result};
 
@@ -36,6 +42,7 @@ use bed::Cold;
 use cut::Stack;
 use failure::Step;
 use fixture::Fixtures;
+use images::Images;
 use machine::Machine;
 use manifest::Manifest;
 use ops::Op;
@@ -44,6 +51,8 @@ use runner::Runner;
 use scratch::Scratch;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use variant::Variant;
 use work::Work;
 
 /// What the user wants measured.
@@ -54,15 +63,21 @@ pub struct Options {
     /// Regular files in the generated tree.
     pub files: usize,
     /// A real tree to cut instead.
-    pub tree: Option<PathBuf>,
+    pub tree: Option<RealTree>,
     /// Names of peers; empty for all that are found.
     pub peers: Vec<String>,
     /// Further peers, `NAME=COMMAND`.
     pub extra_peers: Vec<String>,
     /// Names of metrics, or beginnings of them; empty for all.
     pub ops: Vec<String>,
+    /// What the stacks have in abundance.
+    pub variant: Variant,
+    /// How many threads, and processes, work at once.
+    pub threads: Vec<usize>,
     /// How often everything is measured.
     pub rounds: usize,
+    /// When no more is measured, whatever is missing.
+    pub max_time: Option<Duration>,
     /// The same seed chooses the same tree, layers, files and order.
     pub seed: u64,
     /// Size of the large file in bytes.
@@ -79,6 +94,24 @@ pub struct Options {
     pub progress: bool,
 }
 
+/// A tree that is there, and is copied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RealTree {
+    /// A directory.
+    Dir(PathBuf),
+    /// What an image of a store shows.
+    Image(images::Stored),
+}
+
+impl std::fmt::Display for RealTree {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            RealTree::Dir(dir) => dir.display().fmt(f),
+            RealTree::Image(stored) => f.write_str(&stored.name),
+        }
+    }
+}
+
 /// What a run gives.
 #[derive(Clone, Debug)]
 pub struct Report {
@@ -88,8 +121,28 @@ pub struct Report {
     pub machine: Machine,
 }
 
+/// What can be measured, and on whom, here.
+pub fn list(options: &Options) -> Result<String> {
+    let mut out = String::from("Operations:\n");
+    for op in ops::all(&options.threads) {
+        for m in op.metrics() {
+            out.push_str(&format!("  {:<20} {}\n", m.name, m.about));
+        }
+    }
+    let found = peers::select(&options.peers, &options.extra_peers, &options.vellum)?;
+    out.push_str("\nPeers:\n");
+    for peer in &found.peers {
+        out.push_str(&format!("  {:<24} {}\n", peer.name, peer.command()));
+    }
+    for what in found.left_out {
+        out.push_str(&format!("  left out: {what}\n"));
+    }
+    Ok(out)
+}
+
 /// Measures. Signals to stop are noticed once [`crate::sys::interrupt::install`] was called.
 pub fn run(options: &Options) -> Result<Report> {
+    let begun = Instant::now();
     let mut selection = peers::select(&options.peers, &options.extra_peers, &options.vellum)?;
     let cold = match cold::may_drop() {
         true => Cold::Drop,
@@ -104,13 +157,18 @@ pub fn run(options: &Options) -> Result<Report> {
         peers: selection.peers.iter().map(column).collect(),
         ..Results::default()
     };
-    let ops = choose(&options.ops, &mut results)?;
+    if options.layers.is_empty() || options.rounds == 0 {
+        return Err(Failure::new("nothing to measure: no depth, or no round"));
+    }
+    let ops = choose(options, &mut results)?;
     let scratch = Scratch::new(&options.scratch)?;
     let machine = Machine::here(scratch.path());
     let source = source(options, &scratch)?;
     let manifest = Manifest::read(&source)?;
     let work = Work::new(&manifest, options.seed)?;
-    let stacks = stacks(options, &scratch, &source, &manifest, &mut results)?;
+    let bare = selection.peers.iter().any(|p| !p.knows_marks());
+    let tree = (source.as_path(), &manifest);
+    let stacks = stacks(options, &scratch, tree, bare, &mut results)?;
     let before = fingerprints(&stacks)?;
     let fixtures = Fixtures::new(
         &scratch,
@@ -120,6 +178,7 @@ pub fn run(options: &Options) -> Result<Report> {
         options.large,
         options.nodes,
     );
+    let images = Images::new(&scratch);
     let runner = Runner {
         options,
         peers: &selection.peers,
@@ -129,12 +188,17 @@ pub fn run(options: &Options) -> Result<Report> {
         manifest: &manifest,
         work: &work,
         fixtures: &fixtures,
+        images: &images,
         scratch: &scratch,
         cold,
+        begun,
     };
     runner.run(&mut results)?;
     if !results.interrupted {
         compare(&stacks, &before, &mut results)?;
+        let changed = images.changed();
+        let paths = changed.iter().map(|p| p.display().to_string());
+        results.broken_layers.extend(paths);
     }
     Ok(Report { results, machine })
 }
@@ -149,23 +213,19 @@ fn column(peer: &peers::Peer) -> Column {
 }
 
 /// The operations that have one of the wanted metrics, with the place of their first metric.
-fn choose(wanted: &[String], results: &mut Results) -> Result<Vec<(usize, &'static dyn Op)>> {
-    let all = ops::all();
+fn choose(options: &Options, results: &mut Results) -> Result<Vec<(usize, Box<dyn Op>)>> {
+    let all = ops::all(&options.threads);
+    let wanted = &options.ops;
+    let names: Vec<String> = all
+        .iter()
+        .flat_map(|o| o.metrics())
+        .map(|m| m.name.to_string())
+        .collect();
     for want in wanted {
-        let known = |o: &&dyn Op| {
-            o.metrics()
-                .iter()
-                .any(|m| m.name.starts_with(want.as_str()))
-        };
-        if !all.iter().any(known) {
-            let names: Vec<_> = all
-                .iter()
-                .flat_map(|o| o.metrics())
-                .map(|m| m.name)
-                .collect();
+        if !names.iter().any(|n| n.starts_with(want.as_str())) {
+            let there = names.join(", ");
             return Err(Failure::new(format!(
-                "no operation {want:?}; there are {}",
-                names.join(", ")
+                "no operation {want:?}; there are {there}"
             )));
         }
     }
@@ -173,8 +233,9 @@ fn choose(wanted: &[String], results: &mut Results) -> Result<Vec<(usize, &'stat
     for op in all {
         let hit = |w: &String| op.metrics().iter().any(|m| m.name.starts_with(w.as_str()));
         if wanted.is_empty() || wanted.iter().any(hit) {
-            chosen.push((results.metrics.len(), op));
+            let first = results.metrics.len();
             results.metrics.extend_from_slice(op.metrics());
+            chosen.push((first, op));
         }
     }
     Ok(chosen)
@@ -185,12 +246,20 @@ fn source(options: &Options, scratch: &Scratch) -> Result<PathBuf> {
     match &options.tree {
         None => {
             let dir = scratch.dir("tree")?;
-            tree::generate(&dir, options.files, options.seed)?;
+            tree::generate(&dir, options.files, options.variant.shape(), options.seed)?;
             Ok(dir)
         }
-        Some(from) => {
+        Some(RealTree::Dir(from)) => {
             let to = scratch.path().join("tree");
             transfer::tree(from, &Manifest::read(from)?, &to)?;
+            Ok(to)
+        }
+        Some(RealTree::Image(stored)) => {
+            let to = scratch.path().join("tree");
+            let limit = Duration::from_secs(options.limit);
+            let mounted = images::mount(stored, &options.vellum, scratch, limit)
+                .step(format_args!("mount the image {}", stored.name))?;
+            transfer::tree(mounted.path(), &Manifest::read(mounted.path())?, &to)?;
             Ok(to)
         }
     }
@@ -199,14 +268,20 @@ fn source(options: &Options, scratch: &Scratch) -> Result<PathBuf> {
 fn stacks(
     options: &Options,
     scratch: &Scratch,
-    source: &Path,
-    manifest: &Manifest,
+    (source, manifest): (&Path, &Manifest),
+    bare: bool,
     results: &mut Results,
 ) -> Result<Vec<Stack>> {
+    let mix = options.variant.mix();
     let mut stacks = Vec::new();
     for depth in &options.layers {
         let out = scratch.dir(&format!("stack-of-{depth}"))?;
-        let stack = cut::cut(source, manifest, *depth, options.seed, &out)?;
+        let mut stack = cut::cut(source, manifest, *depth, (mix, options.seed), &out)?;
+        if bare {
+            let out = scratch.dir(&format!("bare-stack-of-{depth}"))?;
+            let how = (mix.without_marks(), options.seed);
+            stack.bare = cut::cut(source, manifest, *depth, how, &out)?.layers;
+        }
         results.stacks.push(format!(
             "{depth} layer{}: {} entries, {} shadowed files, {} whiteouts, {} opaque directories",
             if *depth == 1 { "" } else { "s" },
@@ -222,14 +297,16 @@ fn stacks(
 }
 
 fn fingerprints(stacks: &[Stack]) -> Result<Vec<u64>> {
-    let of = |layer: &PathBuf| fingerprint(layer);
-    stacks.iter().flat_map(|s| &s.layers).map(of).collect()
+    every_layer(stacks).map(|l| fingerprint(l)).collect()
+}
+
+fn every_layer(stacks: &[Stack]) -> impl Iterator<Item = &PathBuf> {
+    stacks.iter().flat_map(|s| s.layers.iter().chain(&s.bare))
 }
 
 /// Says which layers are not what they were.
 fn compare(stacks: &[Stack], before: &[u64], results: &mut Results) -> Result<()> {
-    let layers = stacks.iter().flat_map(|s| &s.layers);
-    for (layer, before) in layers.zip(before) {
+    for (layer, before) in every_layer(stacks).zip(before) {
         if fingerprint(layer)? != *before {
             results.broken_layers.push(layer.display().to_string());
         }

@@ -2,21 +2,22 @@
 //! each of those, every peer in random order. So drift of the machine hits all alike.
 
 use super::Options;
-use super::bed::{Bed, Cold};
+use super::bed::{Access, Bed, Cold};
 use super::cut::Stack;
 use super::failure::{Failure, Result, go_on};
 use super::fixture::Fixtures;
+use super::images::Images;
 use super::manifest::Manifest;
-use super::ops::Op;
+use super::ops::{Depths, Op};
 use super::peers::{How, Peer};
-use super::results::Results;
+use super::results::{Results, Taken};
 use super::rng::Rng;
 use super::scratch::Scratch;
 use super::work::Work;
 use std::collections::HashMap;
 use std::io::Write;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A peer that failed an operation so often is not asked again.
 const FAILURES: usize = 2;
@@ -28,7 +29,7 @@ pub struct Runner<'a> {
     /// Whom to measure.
     pub peers: &'a [Peer],
     /// What to measure, each with the place of its first metric in the results.
-    pub ops: &'a [(usize, &'static dyn Op)],
+    pub ops: &'a [(usize, Box<dyn Op>)],
     /// One stack for each depth.
     pub stacks: &'a [Stack],
     /// The merged tree.
@@ -39,10 +40,14 @@ pub struct Runner<'a> {
     pub work: &'a Work,
     /// Further things to work on.
     pub fixtures: &'a Fixtures<'a>,
+    /// The stacks as stored images.
+    pub images: &'a Images<'a>,
     /// Where to put things.
     pub scratch: &'a Scratch,
     /// How caches are made cold.
     pub cold: Cold,
+    /// When the run began.
+    pub begun: Instant,
 }
 
 impl Runner<'_> {
@@ -65,6 +70,17 @@ impl Runner<'_> {
             rng.shuffle(&mut turns);
             let total = turns.len();
             for (done, (op, stack)) in turns.into_iter().enumerate() {
+                if let Some(limit) = self.options.max_time.filter(|l| self.begun.elapsed() > *l) {
+                    let minutes = limit.as_secs_f64() / 60.0;
+                    results.left_out.push(format!(
+                        "what was not measured after {minutes:.0} minutes (--max-time): {done} of {total} \
+                         rows were done in round {} of {}",
+                        round + 1,
+                        self.options.rounds
+                    ));
+                    self.progress(round, 0, 0);
+                    return Ok(());
+                }
                 self.progress(round, done, total);
                 let mut order: Vec<usize> = (0..self.peers.len()).collect();
                 rng.shuffle(&mut order);
@@ -82,8 +98,13 @@ impl Runner<'_> {
     fn turns(&self) -> Vec<(usize, usize)> {
         let mut turns = Vec::new();
         for (i, (_, op)) in self.ops.iter().enumerate() {
-            let depths = if op.once() { 1 } else { self.stacks.len() };
-            turns.extend((0..depths).map(|s| (i, s)));
+            let last = self.stacks.len() - 1;
+            let at: Vec<usize> = match op.depths() {
+                Depths::All => (0..=last).collect(),
+                Depths::Ends if last > 0 => vec![0, last],
+                Depths::Ends | Depths::Own(_) => vec![0],
+            };
+            turns.extend(at.into_iter().map(|s| (i, s)));
         }
         turns
     }
@@ -98,13 +119,9 @@ impl Runner<'_> {
         };
         let mut expected = HashMap::new();
         for (i, (_, op)) in self.ops.iter().enumerate() {
-            if op.skips(&plain, Cold::Drop).is_some() {
-                continue;
-            }
-            let mut bed = self.bed(&plain, 0);
-            bed.cold = self.cold;
-            if self.cold == Cold::Remount && op.skips(&plain, self.cold).is_some() {
-                continue; // without privilege its caches cannot be made cold; no reference either
+            let bed = self.bed(&plain, 0);
+            if op.skips(&bed).is_some() {
+                continue; // as without privilege, where its caches cannot be made cold: no reference
             }
             for sample in op
                 .run(&bed)
@@ -124,6 +141,8 @@ impl Runner<'_> {
             manifest: self.manifest,
             work: self.work,
             fixtures: self.fixtures,
+            images: self.images,
+            vellum: &self.options.vellum,
             scratch: self.scratch,
             cold: self.cold,
             limit: Duration::from_secs(self.options.limit),
@@ -139,23 +158,32 @@ impl Runner<'_> {
         expected: &HashMap<(usize, usize), u64>,
         results: &mut Results,
     ) -> Result<()> {
-        let (first, op) = self.ops[op_at];
+        let (first, op) = &self.ops[op_at];
+        let first = *first;
         let peer = &self.peers[peer_at];
-        let depth = if op.once() {
-            super::fixture::NODE_LAYERS
-        } else {
-            self.stacks[stack].layers.len()
+        let depth = match op.depths() {
+            Depths::Own(depth) => depth,
+            Depths::All | Depths::Ends => self.stacks[stack].layers.len(),
         };
-        if let Some(why) = op.skips(peer, self.cold) {
+        let bed = self.bed(peer, stack);
+        let skip = |why: &str, results: &mut Results| {
             for m in 0..op.metrics().len() {
-                results.cell((first + m, depth, peer_at)).skipped = Some(why);
+                results.cell((first + m, depth, peer_at)).skipped = Some(why.to_owned());
             }
+        };
+        let reads_only = op.access() == Access::Write && !peer.copies_up();
+        let why = match reads_only {
+            true => Some("it copies nothing up: layers cannot be changed"),
+            false => op.skips(&bed),
+        };
+        if let Some(why) = why {
+            skip(why, results);
             return Ok(());
         }
         if results.cell((first, depth, peer_at)).failures.len() >= FAILURES {
             return Ok(());
         }
-        let outcome = op.run(&self.bed(peer, stack)).and_then(|samples| {
+        let outcome = op.run(&bed).and_then(|samples| {
             go_on()?; // what a signal broke is no result
             for s in &samples {
                 if expected
@@ -173,7 +201,11 @@ impl Runner<'_> {
             Ok(samples) => {
                 for s in samples {
                     let cell = results.cell((first + s.metric, depth, peer_at));
-                    cell.samples.push((round, s.value));
+                    cell.samples.push(Taken {
+                        round,
+                        value: s.value,
+                        latency: s.latency,
+                    });
                 }
             }
             Err(Failure::Failed(why)) => {
@@ -184,6 +216,7 @@ impl Runner<'_> {
                         .push(why.clone());
                 }
             }
+            Err(Failure::Limit(why)) => skip(&why, results),
             Err(Failure::Interrupted) => return Err(Failure::Interrupted),
         }
         Ok(())

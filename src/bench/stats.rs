@@ -1,7 +1,9 @@
 //! What a handful of samples says: the middle, the spread, and whether two differ at all.
 
+use serde::{Deserialize, Serialize};
+
 /// The summary of the samples of one metric of one peer.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// Number of samples.
     pub n: usize,
@@ -89,6 +91,51 @@ fn quantile(sorted: &[f64], q: f64) -> Option<f64> {
     Some(a + (b - a) * (at - low))
 }
 
+/// The probability that two sets of samples differ as much as these or more by chance alone: the test of
+/// Mann and Whitney, two-sided. Exact, but for ties, which count half.
+pub fn chance(a: &[f64], b: &[f64]) -> f64 {
+    if a.is_empty() || b.is_empty() {
+        return 1.0;
+    }
+    let pairs = a.iter().flat_map(|x| b.iter().map(move |y| (x, y)));
+    let u: f64 = pairs
+        .map(|(x, y)| match x.total_cmp(y) {
+            std::cmp::Ordering::Less => 0.0,
+            std::cmp::Ordering::Equal => 0.5,
+            std::cmp::Ordering::Greater => 1.0,
+        })
+        .sum();
+    let most = a.len() * b.len();
+    let smaller = u.min(most as f64 - u);
+    let ways = ways(a.len(), b.len());
+    let all: f64 = ways.iter().sum();
+    let tail: f64 = ways
+        .iter()
+        .enumerate()
+        .filter(|(i, _)| *i as f64 <= smaller)
+        .map(|(_, w)| w)
+        .sum();
+    (2.0 * tail / all).min(1.0)
+}
+
+/// In how many of the orders of `n` and `m` samples so many pairs are the wrong way round, for each number
+/// of pairs: the coefficients of a Gaussian binomial.
+fn ways(n: usize, m: usize) -> Vec<f64> {
+    let most = n * m;
+    let mut ways = vec![0.0; most + 1];
+    ways[0] = 1.0;
+    for i in 1..=n {
+        // times (1 - q^(m+i)), then divided by (1 - q^i)
+        for k in (m + i..=most).rev() {
+            ways[k] -= ways[k - m - i];
+        }
+        for k in i..=most {
+            ways[k] += ways[k - i];
+        }
+    }
+    ways
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,6 +179,23 @@ mod tests {
         assert_eq!(large.against(&small, Better::Higher).times, 2.0);
         assert_eq!(small.against(&large, Better::Lower).times, 2.0);
         assert_eq!(large.against(&small, Better::Lower).times, 0.5);
+    }
+
+    #[test]
+    fn chances_of_mann_and_whitney() {
+        // tables: U = 0 at 5 and 5 is 2/252, at 3 and 4 it is 2/35; U = 2 at 5 and 5 is 8/252
+        let close = |a: f64, b: f64| (a - b).abs() < 1e-12;
+        let five = [1.0, 2.0, 3.0, 4.0, 5.0];
+        let above = [6.0, 7.0, 8.0, 9.0, 10.0];
+        assert!(close(chance(&five, &above), 2.0 / 252.0));
+        assert!(close(chance(&above, &five), 2.0 / 252.0));
+        assert!(close(chance(&five[..3], &above[..4]), 2.0 / 35.0));
+        let nearly = [1.0, 2.0, 3.0, 4.0, 7.5];
+        assert!(close(chance(&nearly, &above), 8.0 / 252.0));
+        assert!(close(chance(&five, &five), 1.0));
+        assert!(close(chance(&[], &five), 1.0));
+        assert!(close(ways(4, 6).iter().sum::<f64>(), 210.0));
+        assert!(close(ways(30, 30)[0], 1.0));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The results as text for a terminal: a block for each metric, a line for each depth, a column
 //! for each peer, and beneath each line of ours what it is against every rival.
 
+use super::latency::Latency;
 use super::ops::{Metric, Unit};
 use super::results::{Cell, Results};
 use std::fmt::Write;
@@ -30,11 +31,15 @@ fn block(results: &Results, at: usize, metric: &Metric, out: &mut String) {
         let mut row = vec![depth.to_string()];
         for (p, cell) in cells.iter().enumerate() {
             row.push(show(*cell, metric.unit));
+            let name = &results.peers[p].name;
             if let Some(why) = cell.and_then(|c| c.failures.first()) {
-                notes.push(format!("{} at {depth}: {why}", results.peers[p].name));
+                notes.push(format!("failed: {name} at {depth}: {why}"));
+            } else if let Some(why) = cell.and_then(|c| c.skipped.as_ref()) {
+                notes.push(format!("n/a: {name}: {why}"));
             }
         }
         rows.push(row);
+        rows.extend(latencies(&cells));
         for (p, peer) in results.peers.iter().enumerate() {
             if peer.ours {
                 rows.extend(against(&cells, p, &peer.name, metric));
@@ -50,11 +55,28 @@ fn block(results: &Results, at: usize, metric: &Metric, out: &mut String) {
         format_args!("{}: {}; {direction}", metric.name, metric.about),
     );
     aligned(&rows, out);
-    notes.dedup();
-    for note in notes {
-        line(out, format_args!("  failed: {note}"));
+    let mut said = std::collections::HashSet::new();
+    for note in notes.iter().filter(|n| said.insert(*n)) {
+        line(out, format_args!("  {note}"));
     }
     line(out, format_args!(""));
+}
+
+/// How long single calls took, if that was looked at.
+fn latencies(cells: &[Option<&Cell>]) -> Option<Vec<String>> {
+    let of = |cell: &Option<&Cell>| cell.and_then(Cell::latency);
+    let all: Vec<Option<Latency>> = cells.iter().map(of).collect();
+    if all.iter().all(Option::is_none) {
+        return None;
+    }
+    let show = |l: &Option<Latency>| {
+        let l = l.as_ref()?;
+        let at = |q| l.at(q).map(|s| number(s, Unit::Seconds));
+        Some(format!("{}, {}, {}", at(0.5)?, at(0.99)?, at(1.0)?))
+    };
+    let mut row = vec![" p50, p99, max".to_owned()];
+    row.extend(all.iter().map(|l| show(l).unwrap_or_default()));
+    Some(row)
 }
 
 /// How many times better one of ours is than each of the others.
@@ -89,7 +111,7 @@ fn show(cell: Option<&Cell>, unit: Unit) -> String {
     if !cell.failures.is_empty() {
         return "FAILED".into();
     }
-    match (cell.summary(), cell.skipped) {
+    match (cell.summary(), &cell.skipped) {
         (Some(s), _) if s.n > 1 => {
             format!("{} ±{:.0}%", number(s.median, unit), s.spread_percent())
         }
@@ -129,7 +151,8 @@ fn digits(v: f64) -> String {
     }
 }
 
-fn aligned(rows: &[Vec<String>], out: &mut String) {
+/// Writes rows in columns: the first to the left, the others to the right.
+pub fn aligned(rows: &[Vec<String>], out: &mut String) {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |c: usize| {
         rows.iter()
@@ -164,6 +187,12 @@ fn footer(results: &Results, out: &mut String) {
             "~: the middle halves of the samples touch, so the difference is within the spread."
         ),
     );
+    line(
+        out,
+        format_args!(
+            "p50, p99, max: how long single calls took; the medians of the rounds. results.json has all."
+        ),
+    );
     for stack in &results.stacks {
         line(out, format_args!("{stack}"));
     }
@@ -193,8 +222,17 @@ fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::results::Column;
+    use super::super::results::{Column, Taken};
     use super::*;
+
+    fn taken(values: [f64; 3]) -> Vec<Taken> {
+        let of = |(round, value)| Taken {
+            round,
+            value,
+            latency: None,
+        };
+        values.into_iter().enumerate().map(of).collect()
+    }
 
     fn results() -> Results {
         let column = |name: &str, ours| Column {
@@ -205,15 +243,15 @@ mod tests {
         };
         let mut r = Results {
             metrics: vec![Metric {
-                name: "stat",
+                name: "stat".into(),
                 unit: Unit::PerSecond,
-                about: "a",
+                about: "a".into(),
             }],
             peers: vec![column("rival", false), column("vellum", true)],
             ..Results::default()
         };
-        r.cell((0, 8, 0)).samples = vec![(0, 1000.0), (1, 1010.0), (2, 1020.0)];
-        r.cell((0, 8, 1)).samples = vec![(0, 2020.0), (1, 2020.0), (2, 2020.0)];
+        r.cell((0, 8, 0)).samples = taken([1000.0, 1010.0, 1020.0]);
+        r.cell((0, 8, 1)).samples = taken([2020.0; 3]);
         r
     }
 
@@ -239,8 +277,19 @@ mod tests {
     #[test]
     fn a_difference_within_the_spread_is_called_that() {
         let mut r = results();
-        r.cell((0, 8, 1)).samples = vec![(0, 1000.0), (1, 1015.0), (2, 1030.0)];
+        r.cell((0, 8, 1)).samples = taken([1000.0, 1015.0, 1030.0]);
         assert!(render(&r).contains("~1.00x"));
+    }
+
+    #[test]
+    fn percentiles_stand_beneath_the_rates() {
+        let mut r = results();
+        let mut times = vec![5e-7; 12];
+        (times[9], times[11]) = (2e-6, 0.003);
+        r.cell((0, 8, 1)).samples[0].latency = Some(Latency(times));
+        let text = render(&r);
+        let line = text.lines().find(|l| l.contains("p50, p99, max")).unwrap();
+        assert!(line.ends_with("0.50 us, 2.00 us, 3.00 ms"), "{text}");
     }
 
     #[test]

@@ -13,10 +13,22 @@ use std::path::Path;
 /// Regular files that a package has, on average.
 const PER_PACKAGE: usize = 40;
 
+/// What the generated tree looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// As a package manager leaves it.
+    Usual,
+    /// The data of each package so many directories deeper.
+    Deep(usize),
+    /// The data of all packages in one directory.
+    Wide,
+}
+
 /// Fills the empty directory `root` with `files` regular files, and symlinks beside them.
-pub fn generate(root: &Path, files: usize, seed: u64) -> Result<()> {
+pub fn generate(root: &Path, files: usize, shape: Shape, seed: u64) -> Result<()> {
     let mut g = Generator {
         root,
+        shape,
         rng: Rng::new(seed, "tree"),
         left: files,
         buf: vec![0; LARGEST],
@@ -46,6 +58,7 @@ const LARGEST: usize = 1 << 20;
 
 struct Generator<'a> {
     root: &'a Path,
+    shape: Shape,
     rng: Rng,
     left: usize,
     buf: Vec<u8>,
@@ -69,21 +82,30 @@ impl Generator<'_> {
         }
         let more = self.rng.below(2 * (PER_PACKAGE - 7));
         for i in 0..more {
-            let path = match self.rng.below(4) {
-                0 => format!(
-                    "usr/share/locale/{}/LC_MESSAGES/{name}-{i}.mo",
-                    lang(self.rng.below(40))
-                ),
-                1 => format!("usr/lib/{name}/mod_{}_{i}.py", self.rng.below(3)),
-                2 => format!("usr/share/{name}/data/{}-{i}.dat", self.rng.below(6)),
-                _ => format!("usr/share/{name}/{i}.txt"),
-            };
+            let path = self.data(&name, i);
             self.file(&path, 0o644)?;
             if self.rng.chance(4) {
                 self.link(&format!("{path}.link"), "../missing-or-not")?;
             }
         }
         Ok(())
+    }
+
+    /// Where a package's next data file goes.
+    fn data(&mut self, name: &str, i: usize) -> String {
+        match (self.shape, self.rng.below(4)) {
+            (Shape::Deep(levels), _) => {
+                format!("usr/share/{name}/{}{i}.dat", "sub/".repeat(levels))
+            }
+            (Shape::Wide, _) => format!("var/lib/wide/{name}-{i}.dat"),
+            (Shape::Usual, 0) => format!(
+                "usr/share/locale/{}/LC_MESSAGES/{name}-{i}.mo",
+                lang(self.rng.below(40))
+            ),
+            (Shape::Usual, 1) => format!("usr/lib/{name}/mod_{}_{i}.py", self.rng.below(3)),
+            (Shape::Usual, 2) => format!("usr/share/{name}/data/{}-{i}.dat", self.rng.below(6)),
+            (Shape::Usual, _) => format!("usr/share/{name}/{i}.txt"),
+        }
     }
 
     fn file(&mut self, path: &str, mode: u32) -> Result<()> {

@@ -25,6 +25,8 @@ pub struct Work {
     pub names: Vec<CString>,
     /// Every regular file, in random order.
     pub files: Vec<CString>,
+    /// Every directory, in random order.
+    pub dirs: Vec<CString>,
     /// Names that do not exist, in directories that do, as many as there are files.
     pub absent: Vec<CString>,
     /// Regular files to delete.
@@ -52,7 +54,12 @@ impl Work {
         rng.shuffle(&mut names);
         let single: Vec<&Entry> = regular.iter().copied().filter(|e| e.links == 0).collect();
         let small: Vec<&Entry> = single.iter().copied().filter(|e| e.size <= SMALL).collect();
+        let dirs: Vec<&Entry> = manifest.of(Kind::Dir).collect();
+        let mut dirs = paths(&dirs)?;
+        // numbers of their own, so that what is chosen below stays what it was
+        Rng::new(seed, "directories").shuffle(&mut dirs);
         Ok(Work {
+            dirs,
             absent: absent(&regular, &mut rng)?,
             unlink: some(&single, UNLINKED, &mut rng)?,
             change: some(&small, COPIED, &mut rng)?,

@@ -24,6 +24,7 @@ use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use nix::errno::Errno;
 use serde_json::{Value, json};
+use std::io::Read;
 use std::os::fd::BorrowedFd;
 
 /// What a new layer is: a tar, compressed by gzip, which everyone reads.
@@ -183,20 +184,26 @@ pub(super) fn seal(store: &Store, layer: NewLayer) -> Result<(Descriptor, Digest
     let (gzip, diff_id) = layer.finish();
     let blob = gzip.finish()?.finish(None)?;
     let descriptor = blob.descriptor(LAYER);
-    if !store.has_layer(diff_id) {
-        let stage = store.staging()?;
-        let mut tar = Digesting::new(GzDecoder::new(blob.open()?));
-        let objects = Prepare.unpack(store, &mut tar, diff_id, stage.path())?;
-        let info = LayerInfo {
-            size: tar.len(),
-            objects,
-        };
-        if tar.finish().1 != diff_id {
-            let why = "what was written is not what is read again";
-            return Err(Error::because(Errno::EIO, why));
-        }
-        store.publish_layer(diff_id, stage, &info)?;
-    }
+    unpacked(store, diff_id, GzDecoder::new(blob.open()?))?;
     store.publish_blob(blob)?;
     Ok((descriptor, diff_id))
+}
+
+/// Unpacks a layer that was just written, unless the store has it.
+pub(super) fn unpacked(store: &Store, diff_id: Digest, tar: impl Read) -> Result<()> {
+    if store.has_layer(diff_id) {
+        return Ok(());
+    }
+    let stage = store.staging()?;
+    let mut tar = Digesting::new(tar);
+    let objects = Prepare.unpack(store, &mut tar, diff_id, stage.path())?;
+    let info = LayerInfo {
+        size: tar.len(),
+        objects,
+    };
+    if tar.finish().1 != diff_id {
+        let why = "what was written is not what is read again";
+        return Err(Error::because(Errno::EIO, why));
+    }
+    store.publish_layer(diff_id, stage, &info)
 }

@@ -6,11 +6,10 @@
 
 use super::changes::pack_whole;
 use super::commit::{NewLayer, change, new_layer, seal};
+use super::compose::{Part, compose};
 use super::instruction::Instruction;
 use super::layer::LayerWriter;
-use super::load::{Input, Limits, Unpack, plain};
-use super::oci::{self, CONFIG, MANIFEST, PlatformSpec};
-use super::prepare::Prepare;
+use super::load::{Input, Limits, plain};
 use super::reference::Reference;
 use super::store::{Image, Store};
 use crate::vfs::Result;
@@ -35,25 +34,18 @@ pub fn import(
     change(&mut run, false, changes)?;
     let layer = layer_of(store, input).context(said)?;
     let (blob, diff_id) = seal(store, layer).context(said)?;
-    Prepare.finish(store, &[diff_id])?;
-    let created = super::now();
     let comment = message.map_or_else(|| format!("Imported from {input}"), str::to_owned);
-    let platform = PlatformSpec::default();
-    let config = json!({
-        "created": created, "architecture": platform.arch(), "os": platform.os(), "config": run["config"],
-        "rootfs": {"type": "layers", "diff_ids": [diff_id]},
-        "history": [{"created": created, "created_by": "vellum import", "comment": comment}],
-    });
-    let config = store.put_document(CONFIG, &oci::render(&config)?)?;
-    let manifest = json!({
-        "schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": [blob],
-    });
-    let manifest = store.put_document(MANIFEST, &oci::render(&manifest)?)?;
-    match name {
-        Some(name) => store.tag(name, &manifest)?,
-        None => store.keep(&manifest)?,
-    }
-    store.image(&manifest)
+    let said = ("vellum import".to_owned(), comment);
+    compose(
+        store,
+        &[Part {
+            blob,
+            diff_id,
+            said,
+        }],
+        run["config"].take(),
+        name,
+    )
 }
 
 fn layer_of(store: &Store, input: &Input) -> Result<NewLayer> {

@@ -9,6 +9,7 @@
 
 pub mod changes;
 pub mod commit;
+pub mod compose;
 pub mod container;
 pub mod copy;
 pub mod digest;

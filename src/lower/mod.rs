@@ -15,7 +15,7 @@ mod table;
 
 pub use dirs::DirsLower;
 pub use empty::EmptyLower;
-pub use layer::{DirMarks, dir_marks};
+pub use layer::{DirMarks, LayerEntry, aufs_opaque, dir_marks, entry as layer_entry, metacopy};
 pub use listing::{Listing, ListingEntry, RawListing};
 pub use source::Source;
 

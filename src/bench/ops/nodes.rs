@@ -1,26 +1,27 @@
 //! Memory that many looked-up files cost the process that serves them.
 
 use super::pass;
-use super::{Metric, Op, Sample, Unit};
-use crate::bench::bed::{Access, Bed, Cold};
+use super::{Depths, Metric, Op, Sample, Unit};
+use crate::bench::bed::{Access, Bed};
 use crate::bench::failure::Result;
-use crate::bench::peers::Peer;
+use crate::bench::fixture::NODE_LAYERS;
+use crate::bench::latency::Watch;
 use std::os::fd::AsFd;
 
 /// Looks up many files.
 pub struct Nodes;
 
 static METRICS: [Metric; 2] = [
-    Metric {
-        name: "rss",
-        unit: Unit::Bytes,
-        about: "resident memory of the daemon when --nodes files were looked up (8 layers)",
-    },
-    Metric {
-        name: "rss-growth",
-        unit: Unit::Bytes,
-        about: "how much of that came by looking them up",
-    },
+    Metric::new(
+        "rss",
+        Unit::Bytes,
+        "resident memory of the daemon when --nodes files were looked up (8 layers)",
+    ),
+    Metric::new(
+        "rss-growth",
+        Unit::Bytes,
+        "how much of that came by looking them up",
+    ),
 ];
 
 impl Op for Nodes {
@@ -28,29 +29,29 @@ impl Op for Nodes {
         &METRICS
     }
 
-    fn skips(&self, peer: &Peer, _: Cold) -> Option<&'static str> {
-        (!peer.is_fuse()).then_some("no process serves it")
+    fn access(&self) -> Access {
+        Access::Read
     }
 
-    fn once(&self) -> bool {
-        true
+    fn skips(&self, bed: &Bed<'_>) -> Option<&'static str> {
+        (!bed.peer.is_fuse()).then_some("no process serves it")
+    }
+
+    fn depths(&self) -> Depths {
+        Depths::Own(NODE_LAYERS)
     }
 
     fn run(&self, bed: &Bed<'_>) -> Result<Vec<Sample>> {
         let (layers, names) = bed.fixtures.nodes()?;
         let live = bed.mount_layers(layers, bed.source, Access::Read)?;
         let before = live.mounted.resident()?;
-        let done = pass::stat(live.root.as_fd(), names)?;
+        let done = pass::stat(live.root.as_fd(), names, &mut Watch::off())?;
         live.mounted.settle();
         let after = live.mounted.resident()?;
-        let sample = |metric, bytes: u64| Sample {
-            metric,
-            value: bytes as f64,
-            check: done.check,
-        };
+        let growth = after.saturating_sub(before);
         Ok(vec![
-            sample(0, after),
-            sample(1, after.saturating_sub(before)),
+            Sample::new(0, after as f64, done.check),
+            Sample::new(1, growth as f64, done.check),
         ])
     }
 }

@@ -1,10 +1,11 @@
 //! Operations that look: each once cold, right after a fresh mount, then warm.
 
 use super::pass::{self, Done};
-use super::{Metric, Op, Sample, Unit};
+use super::{Metric, Op, Sample};
 use crate::bench::bed::{Access, Bed, Cold};
 use crate::bench::failure::{Failure, Result, go_on};
-use crate::bench::peers::{How, Peer};
+use crate::bench::latency::Watch;
+use crate::bench::peers::How;
 use crate::bench::work::Work;
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -16,117 +17,136 @@ const WARM: Duration = Duration::from_millis(60);
 /// An operation that is a pass over the tree.
 pub struct Look {
     metrics: [Metric; 2],
+    /// What is to be cold.
     names: fn(&Work) -> &[CString],
-    pass: fn(BorrowedFd<'_>, &Work) -> Result<Done>,
-}
-
-const fn metric(name: &'static str, about: &'static str) -> Metric {
-    Metric {
-        name,
-        unit: Unit::PerSecond,
-        about,
-    }
+    pass: fn(BorrowedFd<'_>, &Work, &mut Watch) -> Result<Done>,
 }
 
 /// All of them.
-pub static OPS: [Look; 4] = [
-    Look {
+pub fn all() -> Vec<Look> {
+    let look = |cold: [&'static str; 2], warm: [&'static str; 2], names, pass| Look {
         metrics: [
-            metric("lookup-cold", "lstat of every name, nothing cached"),
-            metric("stat-warm", "lstat of every name, once more"),
+            Metric::rate(cold[0], cold[1]),
+            Metric::rate(warm[0], warm[1]),
         ],
-        names: |w| &w.names,
-        pass: |root, w| pass::stat(root, &w.names),
-    },
-    Look {
-        metrics: [
-            metric(
+        names,
+        pass,
+    };
+    vec![
+        look(
+            ["lookup-cold", "lstat of every name, nothing cached"],
+            ["stat-warm", "lstat of every name, once more"],
+            |w| &w.names,
+            |root, w, watch| pass::stat(root, &w.names, watch),
+        ),
+        look(
+            [
                 "negative-cold",
                 "lstat of names that do not exist, nothing cached",
-            ),
-            metric(
+            ],
+            [
                 "negative-warm",
                 "lstat of names that do not exist, once more",
-            ),
-        ],
-        names: |w| &w.names,
-        pass: |root, w| pass::absent(root, &w.absent),
-    },
-    Look {
-        metrics: [
-            metric(
+            ],
+            |w| &w.names,
+            |root, w, watch| pass::absent(root, &w.absent, watch),
+        ),
+        look(
+            [
+                "readdir-cold",
+                "every directory opened and listed, nothing cached; entries",
+            ],
+            ["readdir-warm", "every directory listed once more; entries"],
+            |w| &w.dirs,
+            |root, w, watch| pass::list(root, &w.dirs, watch),
+        ),
+        look(
+            [
                 "find-cold",
                 "find -ls: entries listed and lstated, nothing cached",
-            ),
-            metric("find-warm", "find -ls once more"),
-        ],
-        names: |w| &w.names,
-        pass: |root, _| pass::find(root),
-    },
-    Look {
-        metrics: [
-            metric(
+            ],
+            ["find-warm", "find -ls once more"],
+            |w| &w.names,
+            |root, _, _| pass::find(root),
+        ),
+        look(
+            ["open-cold", "open and close of every file, nothing cached"],
+            ["open-warm", "open and close of every file once more"],
+            |w| &w.files,
+            |root, w, watch| pass::open_close(root, &w.files, watch),
+        ),
+        look(
+            [
                 "read-cold",
                 "open, read whole, close every file; names cold, pages beneath cached",
-            ),
-            metric("read-warm", "open, read whole, close every file once more"),
-        ],
-        names: |w| &w.files,
-        pass: |root, w| pass::read_files(root, &w.files),
-    },
-];
+            ],
+            ["read-warm", "open, read whole, close every file once more"],
+            |w| &w.files,
+            |root, w, watch| pass::read_files(root, &w.files, watch),
+        ),
+    ]
+}
 
 impl Op for Look {
     fn metrics(&self) -> &[Metric] {
         &self.metrics
     }
 
-    fn skips(&self, peer: &Peer, cold: Cold) -> Option<&'static str> {
-        (peer.how == How::Plain && cold == Cold::Remount)
-            .then_some("only root can make a plain directory's names cold")
+    fn access(&self) -> Access {
+        Access::Read
+    }
+
+    fn skips(&self, bed: &Bed<'_>) -> Option<&'static str> {
+        plain_and_warm(bed)
     }
 
     fn run(&self, bed: &Bed<'_>) -> Result<Vec<Sample>> {
         let live = bed.mount(Access::Read)?;
         bed.chill(&live, (self.names)(bed.work))?;
         let root = live.root.as_fd();
+        let mut watch = Watch::on(bed.work.names.len());
         let start = Instant::now();
-        let cold = (self.pass)(root, bed.work)?;
-        let cold_time = start.elapsed();
+        let cold = (self.pass)(root, bed.work, &mut watch)?;
+        let cold = Sample::rate(0, cold, start.elapsed()).with(watch.latency());
         live.mounted.settle();
-        let (warm, warm_time) = self.warm(root, bed.work, cold)?;
-        Ok(vec![rate(0, cold, cold_time), rate(1, warm, warm_time)])
+        let warm = self.warm(root, bed.work)?;
+        if warm.check != cold.check {
+            return Err(Failure::new(
+                "the warm pass saw something else than the cold one",
+            ));
+        }
+        Ok(vec![cold, warm])
     }
+}
+
+/// Why the cold rows cannot be had of a plain directory.
+pub fn plain_and_warm(bed: &Bed<'_>) -> Option<&'static str> {
+    (bed.peer.how == How::Plain && bed.cold == Cold::Remount)
+        .then_some("only root can make a plain directory's names cold")
 }
 
 impl Look {
     /// Repeats the pass; one goes before, untimed, for what the cold one did not leave behind
-    /// (negative entries, listings).
-    fn warm(&self, root: BorrowedFd<'_>, work: &Work, cold: Done) -> Result<(Done, Duration)> {
-        (self.pass)(root, work)?;
-        let mut total = Done { count: 0, ..cold };
+    /// (negative entries, listings), and one after, in which single calls are timed.
+    fn warm(&self, root: BorrowedFd<'_>, work: &Work) -> Result<Sample> {
+        let off = &mut Watch::off();
+        let first = (self.pass)(root, work, off)?;
+        let mut total = Done {
+            count: 0,
+            check: first.check,
+        };
         let start = Instant::now();
-        loop {
+        while start.elapsed() < WARM {
             go_on()?;
-            let done = (self.pass)(root, work)?;
-            if done != cold {
-                return Err(Failure::new(
-                    "the warm pass saw something else than the cold one",
-                ));
+            let done = (self.pass)(root, work, off)?;
+            if done != first {
+                return Err(Failure::new("two warm passes saw different things"));
             }
             total.count += done.count;
-            if start.elapsed() >= WARM {
-                return Ok((total, start.elapsed()));
-            }
         }
-    }
-}
-
-/// A rate of things done.
-pub fn rate(metric: usize, done: Done, time: Duration) -> Sample {
-    Sample {
-        metric,
-        value: done.count as f64 / time.as_secs_f64(),
-        check: done.check,
+        let time = start.elapsed();
+        let mut watch = Watch::on(work.names.len());
+        (self.pass)(root, work, &mut watch)?;
+        Ok(Sample::rate(1, total, time).with(watch.latency()))
     }
 }

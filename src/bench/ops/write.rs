@@ -1,179 +1,178 @@
-//! Operations that change the tree, each on a fresh mount with an empty upper.
+//! Operations that write data: a new large file, pages of one that is there, and what fsync costs.
 
-use super::pass::{self, Done};
-use super::read::rate;
-use super::{Metric, Op, Sample, Unit};
-use crate::bench::bed::{Access, Bed, Cold, Live};
+use super::pass::{self, Done, PAGE};
+use super::{Depths, Metric, Op, Sample, Unit};
+use crate::bench::bed::{Access, Bed, Live};
 use crate::bench::failure::{Failure, Result, Step, go_on};
-use crate::bench::fixture::run;
-use crate::bench::peers::Peer;
-use rustix::fs::{AtFlags, Mode, OFlags};
-use rustix::io::Errno;
-use std::ffi::{CStr, CString, OsStr};
-use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
-use std::process::Command;
-use std::time::{Duration, Instant};
+use crate::bench::latency::Watch;
+use crate::bench::rng::Rng;
+use rustix::fs::{Mode, OFlags};
+use std::ffi::CStr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Instant;
 
-/// Files made by `create`.
-const CREATED: usize = 1000;
-/// In so many new directories.
-const CREATED_DIRS: usize = 10;
-/// Bytes in each.
-const CREATED_SIZE: usize = 4096;
+/// What `cp` and `dd bs=128k` write at once.
+const WRITE: usize = 128 << 10;
+/// The new file is this large at most.
+const LARGEST: u64 = 64 << 20;
+/// Pages written at random.
+const PAGES: usize = 4096;
+/// Appends that are each followed by fsync.
+const SYNCS: usize = 100;
 
-/// An operation on a writable mount, that says what it did and how long it took.
-pub struct Change {
+/// An operation that writes one new file.
+pub struct Write {
     metric: [Metric; 1],
-    run: fn(&Bed<'_>, &Live) -> Result<(Done, Duration)>,
-}
-
-const fn metric(name: &'static str, about: &'static str) -> [Metric; 1] {
-    [Metric {
-        name,
-        unit: Unit::PerSecond,
-        about,
-    }]
+    run: fn(&Bed<'_>, &Live) -> Result<Vec<Sample>>,
 }
 
 /// All of them.
-pub static OPS: [Change; 4] = [
-    Change {
-        metric: metric(
-            "untar",
-            "tar -x of a part of the tree into a new directory; entries",
+pub fn all() -> Vec<Write> {
+    let new = |name, unit, about, run| Write {
+        metric: [Metric::new(name, unit, about)],
+        run,
+    };
+    vec![
+        new(
+            "write-seq",
+            Unit::BytesPerSecond,
+            "a new file written in blocks of 128 KiB, then fsync",
+            sequential,
         ),
-        run: untar,
-    },
-    Change {
-        metric: metric("create", "create, write 4 KiB, close in new directories"),
-        run: create,
-    },
-    Change {
-        metric: metric("unlink", "unlink of files all over the layers"),
-        run: unlink,
-    },
-    Change {
-        metric: metric(
-            "rm-rf",
-            "rm -rf of a directory that many layers have; entries",
+        new(
+            "write-rand",
+            Unit::PerSecond,
+            "4 KiB at random places of a new file, then fsync; writes",
+            random,
         ),
-        run: rm_rf,
-    },
-];
+        new(
+            "fsync",
+            Unit::PerSecond,
+            "4 KiB appended, then fsync",
+            synced,
+        ),
+    ]
+}
 
-impl Op for Change {
+impl Op for Write {
     fn metrics(&self) -> &[Metric] {
         &self.metric
     }
 
-    fn skips(&self, _: &Peer, _: Cold) -> Option<&'static str> {
-        None
+    fn access(&self) -> Access {
+        Access::Write
+    }
+
+    fn depths(&self) -> Depths {
+        Depths::Ends
     }
 
     fn run(&self, bed: &Bed<'_>) -> Result<Vec<Sample>> {
         let live = bed.mount(Access::Write)?;
-        let (done, time) = (self.run)(bed, &live)?;
-        Ok(vec![rate(0, done, time)])
+        (self.run)(bed, &live)
     }
 }
 
-fn untar(bed: &Bed<'_>, live: &Live) -> Result<(Done, Duration)> {
-    let archive = bed.fixtures.archive()?;
-    let into = live.mounted.path().join("bench-untar");
-    std::fs::create_dir(&into).at("mkdir", &into)?;
-    let mut command = Command::new("tar");
-    command.arg("-xf").arg(archive).arg("-C").arg(&into);
-    let start = Instant::now();
-    run(&mut command)?;
-    let time = start.elapsed();
-    let check = check_new(live, c"bench-untar")?;
-    let count = bed.fixtures.archived();
-    Ok((Done { count, check }, time))
+const NEW: &CStr = c"bench-new-file";
+
+fn make(live: &Live) -> Result<OwnedFd> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    rustix::fs::openat(&live.root, NEW, flags, Mode::from_raw_mode(0o644)).step("create a file")
 }
 
-/// Folds what is in a new directory.
-fn check_new(live: &Live, name: &CStr) -> Result<u64> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let dir =
-        rustix::fs::openat(&live.root, name, flags, Mode::empty()).step("open what is new")?;
-    Ok(pass::find(dir.as_fd())?.check)
+fn size(bed: &Bed<'_>) -> u64 {
+    bed.fixtures.large_size().min(LARGEST)
 }
 
-fn create(_: &Bed<'_>, live: &Live) -> Result<(Done, Duration)> {
-    let names: Vec<CString> = (0..CREATED)
-        .map(|i| CString::new(format!("bench-new/{}/file-{i}", i % CREATED_DIRS)))
-        .collect::<std::result::Result<_, _>>()
-        .map_err(Failure::new)?;
-    let mode = Mode::from_raw_mode(0o755);
-    let data = [b'v'; CREATED_SIZE];
-    let start = Instant::now();
-    rustix::fs::mkdirat(&live.root, c"bench-new", mode).step("mkdir")?;
-    for i in 0..CREATED_DIRS {
-        rustix::fs::mkdirat(&live.root, format!("bench-new/{i}"), mode).step("mkdir")?;
+fn whole(written: usize, of: usize) -> Result<()> {
+    match written == of {
+        true => Ok(()),
+        false => Err(Failure::new(format!("wrote {written} bytes of {of}"))),
     }
-    for name in &names {
+}
+
+/// What the file has now.
+fn check(live: &Live) -> Result<u64> {
+    let fd = pass::open(live.root.as_fd(), NEW)?;
+    pass::read_all(&fd, &mut vec![0; WRITE])
+}
+
+/// Writes as much as `size` says, block by block, each with another content.
+fn fill(fd: &OwnedFd, size: u64) -> Result<()> {
+    let mut block = vec![0u8; WRITE];
+    let mut left = size;
+    while left > 0 {
         go_on()?;
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let mode = Mode::from_raw_mode(0o644);
-        let fd = rustix::fs::openat(&live.root, name.as_c_str(), flags, mode)
-            .step(format_args!("create {name:?}"))?;
-        let n = rustix::io::write(&fd, &data).step(format_args!("write {name:?}"))?;
-        if n != data.len() {
-            return Err(Failure::new(format!("a short write to {name:?}")));
+        let part = usize::try_from(left).map_or(WRITE, |l| l.min(WRITE));
+        for page in block.chunks_mut(PAGE) {
+            page[..8].copy_from_slice(&left.to_le_bytes());
         }
+        whole(rustix::io::write(fd, &block[..part]).step("write")?, part)?;
+        left -= part as u64;
     }
-    let time = start.elapsed();
-    let check = check_new(live, c"bench-new")?;
-    Ok((
-        Done {
-            count: CREATED,
-            check,
-        },
-        time,
-    ))
+    Ok(())
 }
 
-fn unlink(bed: &Bed<'_>, live: &Live) -> Result<(Done, Duration)> {
-    let names = &bed.work.unlink;
+fn sequential(bed: &Bed<'_>, live: &Live) -> Result<Vec<Sample>> {
+    let size = size(bed);
     let start = Instant::now();
-    for name in names {
-        go_on()?;
-        rustix::fs::unlinkat(&live.root, name.as_c_str(), AtFlags::empty())
-            .step(format_args!("unlink {name:?}"))?;
-    }
-    let time = start.elapsed();
-    let check = pass::absent(live.root.as_fd(), names)?.check;
-    Ok((
-        Done {
-            count: names.len(),
-            check,
-        },
-        time,
-    ))
+    let fd = make(live)?;
+    fill(&fd, size)?;
+    rustix::fs::fsync(&fd).step("fsync")?;
+    drop(fd);
+    let seconds = start.elapsed().as_secs_f64();
+    Ok(vec![Sample::new(0, size as f64 / seconds, check(live)?)])
 }
 
-fn rm_rf(bed: &Bed<'_>, live: &Live) -> Result<(Done, Duration)> {
-    let Some((name, count)) = &bed.work.remove else {
-        return Err(Failure::new("the tree has no directory to remove"));
+fn random(bed: &Bed<'_>, live: &Live) -> Result<Vec<Sample>> {
+    let size = size(bed);
+    let fd = make(live)?;
+    fill(&fd, size)?;
+    rustix::fs::fsync(&fd).step("fsync")?;
+    let mut rng = Rng::new(bed.fixtures.seed(), "random writes");
+    let pages = usize::try_from(size / PAGE as u64).map_err(Failure::new)?;
+    let places: Vec<u64> = (0..PAGES)
+        .map(|_| (rng.below(pages) * PAGE) as u64)
+        .collect();
+    let mut page = [0u8; PAGE];
+    let mut watch = Watch::on(PAGES);
+    let start = Instant::now();
+    for (i, at) in places.iter().enumerate() {
+        page[..8].copy_from_slice(&i.to_le_bytes());
+        let n = watch
+            .time(|| rustix::io::pwrite(&fd, &page, *at))
+            .step("pwrite")?;
+        whole(n, PAGE)?;
+    }
+    rustix::fs::fsync(&fd).step("fsync")?;
+    let time = start.elapsed();
+    drop(fd);
+    let done = Done {
+        count: PAGES,
+        check: check(live)?,
     };
-    let path = live.mounted.path().join(OsStr::from_bytes(name.to_bytes()));
-    let mut command = Command::new("rm");
-    command.arg("-rf").arg(&path);
+    Ok(vec![Sample::rate(0, done, time).with(watch.latency())])
+}
+
+fn synced(_: &Bed<'_>, live: &Live) -> Result<Vec<Sample>> {
+    let fd = make(live)?;
+    let mut page = [0u8; PAGE];
+    let mut watch = Watch::on(SYNCS);
     let start = Instant::now();
-    run(&mut command)?;
-    let time = start.elapsed();
-    match rustix::fs::statat(&live.root, name.as_c_str(), AtFlags::SYMLINK_NOFOLLOW) {
-        Err(Errno::NOENT) => {}
-        Ok(_) => return Err(Failure::new("rm -rf left the directory")),
-        Err(e) => return Err(e).step("lstat what was removed"),
+    for i in 0..SYNCS {
+        go_on()?;
+        page[..8].copy_from_slice(&i.to_le_bytes());
+        let n = watch.time(|| -> Result<usize> {
+            let n = rustix::io::write(&fd, &page).step("write")?;
+            rustix::fs::fsync(&fd).step("fsync")?;
+            Ok(n)
+        })?;
+        whole(n, PAGE)?;
     }
-    let check = pass::find(live.root.as_fd())?.check;
-    Ok((
-        Done {
-            count: *count,
-            check,
-        },
-        time,
-    ))
+    let time = start.elapsed();
+    let done = Done {
+        count: SYNCS,
+        check: check(live)?,
+    };
+    Ok(vec![Sample::rate(0, done, time).with(watch.latency())])
 }

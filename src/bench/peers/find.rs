@@ -1,7 +1,7 @@
 //! Which peers there are on this machine, and which of them the user wants.
 
-use super::{How, Launch, Peer};
-use crate::bench::failure::{Failure, Result};
+use super::{How, KernelOptions, Launch, Peer};
+use crate::bench::failure::{Failure, Result, Step};
 use std::collections::HashSet;
 use std::env;
 use std::path::{Path, PathBuf};
@@ -16,28 +16,40 @@ pub struct Selection {
     pub left_out: Vec<String>,
 }
 
+/// In the place of a name: every peer that is found, with its default options only.
+const DEFAULTS: &str = "defaults";
+
 /// Finds the peers. `wanted` is empty for all that are found; a name in it takes every peer that
-/// has it, or begins with it and a dash (so `fuse-overlayfs` takes all versions). `extra` are
-/// the user's own as `NAME=COMMAND`. `vellum` is the program to measure.
+/// has it, or begins with it and a version (so `fuse-overlayfs` takes all versions); a path is
+/// that of a fuse-overlayfs. `extra` are the user's own as `NAME=COMMAND`. `vellum` is the program to
+/// measure.
 pub fn select(wanted: &[String], extra: &[String], vellum: &Path) -> Result<Selection> {
     let mut all = found(vellum);
+    let (paths, names): (Vec<&String>, Vec<&String>) = wanted.iter().partition(|w| w.contains('/'));
+    let mut given = Vec::new();
+    for path in &paths {
+        given.extend(all.by_path(Path::new(path))?);
+    }
     for definition in extra {
-        all.peers.push(custom(definition)?);
+        let peer = custom(definition)?;
+        given.push(peer.how.clone());
+        all.peers.push(peer);
     }
     unique_names(&mut all.peers);
-    let auto = wanted.is_empty() || wanted.iter().any(|w| w == "auto");
-    if !auto {
-        for want in wanted {
-            if !all.peers.iter().any(|p| matches(&p.name, want)) {
-                let reasons = all.left_out.join("; ");
-                return Err(Failure::new(format!("no peer {want:?} here. {reasons}")));
-            }
-        }
-        let names: Vec<&str> = extra.iter().filter_map(|e| e.split('=').next()).collect();
-        all.peers.retain(|p| {
-            names.contains(&p.name.as_str()) || wanted.iter().any(|w| matches(&p.name, w))
-        });
+    let known = |want: &str| want == DEFAULTS || all.peers.iter().any(|p| matches(&p.name, want));
+    if wanted.is_empty() || names.iter().any(|w| *w == "auto") {
+        return Ok(all);
     }
+    if let Some(unknown) = names.iter().find(|w| !known(w)) {
+        let reasons = all.left_out.join("; ");
+        return Err(Failure::new(format!("no peer {unknown:?} here. {reasons}")));
+    }
+    let defaults = names.iter().any(|w| *w == DEFAULTS);
+    all.peers.retain(|p| {
+        given.contains(&p.how)
+            || names.iter().any(|w| matches(&p.name, w))
+            || (defaults && !p.name.ends_with("-best"))
+    });
     match all.peers.is_empty() {
         true => Err(Failure::new("no peer to measure")),
         false => Ok(all),
@@ -52,59 +64,172 @@ fn matches(name: &str, want: &str) -> bool {
     })
 }
 
+/// Overlayfs with what makes it fastest: nothing synced at copy-up, attributes copied up without data.
+const OVERLAYFS_BEST: KernelOptions = &[
+    ("volatile", None),
+    ("metacopy", Some("on")),
+    ("redirect_dir", Some("on")),
+];
+/// fuse-overlayfs's, as its manual page has them.
+const FUSE_OVERLAYFS_BEST: &str =
+    "lowerdir={lower},upperdir={upper},workdir={work},volatile,static_nlink,fast_ino=1";
+/// What unionfs-fuse needs to show the same tree: itself copying up, its own files hidden.
+const UNIONFS: &str = "allow_other,suid,dev,cow,hide_meta_files,use_ino";
+const UNIONFS_BEST: &str = "allow_other,suid,dev,cow,hide_meta_files,use_ino,kernel_cache,noforget,\
+                            entry_timeout=3600,negative_timeout=3600,attr_timeout=3600";
+/// What of that only root may say.
+const FOR_ROOT: &str = "allow_other,suid,dev,";
+/// mergerfs with the first branch that has a file, as layers have it.
+const MERGERFS: &str = "allow_other,category.search=ff,category.create=ff";
+const MERGERFS_BEST: &str = "allow_other,category.search=ff,category.create=ff,cache.files=full,\
+                             cache.entry=3600,cache.negative_entry=3600,cache.attr=3600,\
+                             cache.readdir=true,cache.symlinks=true";
+
 fn found(vellum: &Path) -> Selection {
     let root = rustix::process::geteuid().is_root();
     let mut s = Selection::default();
-    let mut add = |name: &str, how, version: String| {
-        s.peers.push(Peer {
+    s.add("plain", How::Plain, String::new());
+    if root {
+        let kernel = kernel_release();
+        s.add("overlayfs", How::Kernel(&[]), kernel.clone());
+        s.add("overlayfs-best", How::Kernel(OVERLAYFS_BEST), kernel);
+    } else {
+        s.leave_out("overlayfs and vellum-passthrough: they need root");
+    }
+    let all = in_path("fuse-overlayfs");
+    if all.is_empty() {
+        s.leave_out("fuse-overlayfs: not in PATH (--peers DIR/fuse-overlayfs takes one elsewhere)");
+    }
+    for exe in all {
+        s.fuse_overlayfs(&exe);
+    }
+    s.unions(root);
+    s.vellum(vellum, root);
+    s
+}
+
+impl Selection {
+    fn add(&mut self, name: &str, how: How, version: String) {
+        self.peers.push(Peer {
             name: name.into(),
             how,
             version,
         });
-    };
-    add("plain", How::Plain, String::new());
-    if root {
-        add("overlayfs", How::Kernel, kernel_release());
     }
-    for exe in in_path("fuse-overlayfs") {
-        let text = version(&exe);
-        let name = match number(&text) {
-            Some(n) => format!("fuse-overlayfs-{n}"),
-            None => "fuse-overlayfs".into(),
+
+    fn leave_out(&mut self, what: impl Into<String>) {
+        self.left_out.push(what.into());
+    }
+
+    /// A fuse-overlayfs that is not in PATH, whatever its name; one that is, is not added twice.
+    fn by_path(&mut self, exe: &Path) -> Result<Vec<How>> {
+        std::fs::metadata(exe).at("find", exe)?;
+        // not what it is a link to: some programs are what they are called
+        let exe = std::path::absolute(exe)?;
+        let mut found = Selection::default();
+        found.fuse_overlayfs(&exe);
+        let hows = found.peers.iter().map(|p| p.how.clone()).collect();
+        let new = |p: &Peer| !self.peers.iter().any(|q| q.how == p.how);
+        let new: Vec<Peer> = found.peers.into_iter().filter(new).collect();
+        self.peers.extend(new);
+        Ok(hows)
+    }
+
+    /// A fuse-overlayfs, with its defaults and with its best options; its name is the program's and its
+    /// version's.
+    fn fuse_overlayfs(&mut self, exe: &Path) {
+        let text = version(exe);
+        let mut name = exe
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        if let Some(n) = number(&text).filter(|n| !name.ends_with(&format!("-{n}"))) {
+            name = format!("{name}-{n}");
+        }
+        let exe = exe.display().to_string();
+        let words = |w: &[&str]| w.iter().map(|w| (*w).to_owned()).collect();
+        let usual = Launch::Words(words(&[&exe]));
+        let best = Launch::Words(words(&[&exe, "-o", FUSE_OVERLAYFS_BEST, "{mnt}"]));
+        self.add(&name, How::Fuse(usual), text.clone());
+        self.add(&format!("{name}-best"), How::Fuse(best), text);
+    }
+
+    fn unions(&mut self, root: bool) {
+        let may = |options: &'static str| match root {
+            true => options,
+            false => options.strip_prefix(FOR_ROOT).unwrap_or(options),
         };
-        add(
-            &name,
-            How::Fuse(Launch::Words(vec![exe.display().to_string()])),
-            text,
-        );
-    }
-    let text = version(vellum);
-    let offered = std::fs::read_to_string(URING_SWITCH).is_ok_and(|s| s.trim() == "Y");
-    for (name, options, found) in [
-        ("vellum", "io_uring=off", true),
-        ("vellum-io-uring", "io_uring=on", offered),
-        ("vellum-passthrough", "io_uring=off,io=passthrough", root),
-    ] {
-        if found {
-            let exe = vellum.to_owned();
-            let launch = Launch::Vellum { exe, options };
-            add(name, How::Fuse(launch), text.clone());
+        match in_path("unionfs")
+            .into_iter()
+            .chain(in_path("unionfs-fuse"))
+            .next()
+        {
+            Some(exe) => {
+                let text = version(&exe);
+                for (name, options) in [
+                    ("unionfs", may(UNIONFS)),
+                    ("unionfs-best", may(UNIONFS_BEST)),
+                ] {
+                    let exe = exe.clone();
+                    self.add(
+                        name,
+                        How::Fuse(Launch::Unionfs { exe, options }),
+                        text.clone(),
+                    );
+                }
+            }
+            None => self.leave_out("unionfs (unionfs-fuse): not in PATH"),
+        }
+        match in_path("mergerfs").into_iter().find(|_| root) {
+            Some(exe) => {
+                let text = version(&exe);
+                for (name, options) in [("mergerfs", MERGERFS), ("mergerfs-best", MERGERFS_BEST)] {
+                    let exe = exe.clone();
+                    self.add(
+                        name,
+                        How::Fuse(Launch::Mergerfs { exe, options }),
+                        text.clone(),
+                    );
+                }
+            }
+            None if !root => self.leave_out("mergerfs: it needs root"),
+            None => self.leave_out("mergerfs: not in PATH"),
         }
     }
-    if !root {
-        s.left_out
-            .push("overlayfs and vellum-passthrough: they need root".into());
+
+    fn vellum(&mut self, vellum: &Path, root: bool) {
+        let text = version(vellum);
+        let offered = std::fs::read_to_string(URING_SWITCH).is_ok_and(|s| s.trim() == "Y");
+        let passthrough = "io_uring=off,io=passthrough";
+        let best = match offered {
+            true => "io_uring=on,volatile",
+            false => "io_uring=off,volatile",
+        };
+        for (name, options, image, found) in [
+            ("vellum", "io_uring=off", false, true),
+            ("vellum-io-uring", "io_uring=on", false, offered),
+            ("vellum-passthrough", passthrough, false, root),
+            ("vellum-image", "io_uring=off", true, true),
+            ("vellum-image-io-uring", "io_uring=on", true, offered),
+            ("vellum-image-best", best, true, true),
+        ] {
+            if found {
+                let exe = vellum.to_owned();
+                let launch = match image {
+                    false => Launch::Vellum { exe, options },
+                    true => Launch::Image { exe, options },
+                };
+                self.add(name, How::Fuse(launch), text.clone());
+            }
+        }
+        if !offered {
+            self.leave_out(format!(
+                "vellum-io-uring, vellum-image-io-uring: FUSE over io_uring is not there (Linux 6.14) or off \
+                 (echo Y >{URING_SWITCH})"
+            ));
+        }
     }
-    if !offered {
-        s.left_out.push(format!(
-            "vellum-io-uring: FUSE over io_uring is not there (Linux 6.14) or off (echo Y >{URING_SWITCH})"
-        ));
-    }
-    if in_path("fuse-overlayfs").is_empty() {
-        s.left_out
-            .push("fuse-overlayfs: not in PATH (--peer NAME=COMMAND adds one)".into());
-    }
-    s
 }
 
 /// Where FUSE over io_uring is switched on.
@@ -188,6 +313,7 @@ mod tests {
         assert!(matches("fuse-overlayfs-1.10", "fuse-overlayfs"));
         assert!(matches("vellum", "vellum"));
         assert!(!matches("vellum-passthrough", "vellum"));
+        assert!(!matches("vellum-image-io-uring", "vellum-image"));
         assert!(!matches("overlayfs", "over"));
     }
 
@@ -210,6 +336,35 @@ mod tests {
         unique_names(&mut peers);
         let names: Vec<_> = peers.iter().map(|p| p.name.as_str()).collect();
         assert_eq!(names, ["a", "a#2", "a#3"]);
+    }
+
+    #[test]
+    fn best_options_can_be_left_out() {
+        let name = |p: &Peer| p.name.clone();
+        let all = select(&[], &[], Path::new("/bin/true")).unwrap();
+        let some = select(&[DEFAULTS.into()], &[], Path::new("/bin/true")).unwrap();
+        let usual = |n: &String| !n.ends_with("-best");
+        let want: Vec<String> = all.peers.iter().map(name).filter(usual).collect();
+        assert_eq!(some.peers.iter().map(name).collect::<Vec<_>>(), want);
+        assert!(want.len() < all.peers.len());
+    }
+
+    #[test]
+    fn a_path_is_another_fuse_overlayfs() {
+        let scratch = crate::bench::scratch::Scratch::new(&std::env::temp_dir()).unwrap();
+        let exe = scratch.path().join("my-overlay");
+        std::os::unix::fs::symlink("/bin/true", &exe).unwrap();
+        let s = select(&[exe.display().to_string()], &[], Path::new("/bin/true")).unwrap();
+        let [usual, ..] = s.peers.as_slice() else {
+            panic!("{s:?}")
+        };
+        assert!(
+            usual.command().contains("/my-overlay -o lowerdir=A:B"),
+            "{usual:?}"
+        );
+        let none = scratch.path().join("nothing");
+        let e = select(&[none.display().to_string()], &[], Path::new("/bin/true")).unwrap_err();
+        assert!(e.to_string().contains("nothing"), "{e}");
     }
 
     #[test]

@@ -21,6 +21,27 @@ pub enum Launch {
         /// Value of `-o`.
         options: &'static str,
     },
+    /// Vellum's own command, given an image of a store.
+    Image {
+        /// The program.
+        exe: PathBuf,
+        /// Value of `-o`.
+        options: &'static str,
+    },
+    /// unionfs-fuse, copying up; it has its own kind of whiteouts.
+    Unionfs {
+        /// The program.
+        exe: PathBuf,
+        /// Value of `-o`.
+        options: &'static str,
+    },
+    /// mergerfs, which shows branches as one and copies nothing up.
+    Mergerfs {
+        /// The program.
+        exe: PathBuf,
+        /// Value of `-o`.
+        options: &'static str,
+    },
     /// `WORDS -o lowerdir=A:B,upperdir=U,workdir=W MNT`, as fuse-overlayfs is called; or, if a word has
     /// `{lower}`, `{upper}`, `{work}` or `{mnt}` in it, exactly those words with these replaced.
     Words(Vec<String>),
@@ -30,7 +51,28 @@ impl Launch {
     /// The command line.
     pub fn words(&self, places: &Places) -> Vec<OsString> {
         match self {
-            Launch::Vellum { exe, options } => vellum(exe, options, places),
+            Launch::Vellum { exe, options } => {
+                let lowers = places.layers.iter();
+                let layers = lowers.flat_map(|l| ["--lower".into(), l.into()]);
+                vellum(exe, layers.collect(), options, places, &[])
+            }
+            Launch::Image { exe, options } => {
+                let root = places.image.iter().map(|i| i.root.as_os_str().into());
+                let store = ["--root".into()].into_iter().chain(root).collect();
+                let name = places.image.iter().map(|i| i.name.clone().into());
+                vellum(exe, store, options, places, &name.collect::<Vec<_>>())
+            }
+            Launch::Unionfs { exe, options } | Launch::Mergerfs { exe, options } => {
+                let mut branches = places.upper.clone().into_os_string();
+                branches.push("=RW");
+                for layer in &places.layers {
+                    branches.push(":");
+                    branches.push(layer);
+                    branches.push("=RO");
+                }
+                let mnt = places.mnt.clone().into();
+                vec![exe.into(), "-o".into(), options.into(), branches, mnt]
+            }
             Launch::Words(words) => {
                 let marked = words.iter().any(|w| w.contains('{'));
                 let replaced = words.iter().map(|w| fill(w, places));
@@ -49,14 +91,19 @@ impl Launch {
     }
 }
 
-fn vellum(exe: &Path, options: &str, places: &Places) -> Vec<OsString> {
+fn vellum(
+    exe: &Path,
+    what: Vec<OsString>,
+    options: &str,
+    places: &Places,
+    image: &[OsString],
+) -> Vec<OsString> {
     let mut out: Vec<OsString> = vec![exe.into(), "mount".into()];
-    for layer in &places.layers {
-        out.extend(["--lower".into(), layer.into()]);
-    }
+    out.extend(what);
     out.extend(["--upper".into(), places.upper.clone().into()]);
     out.extend(["--work".into(), places.work.clone().into()]);
     out.extend(["-o".into(), options.into()]);
+    out.extend_from_slice(image);
     out.push(places.mnt.clone().into());
     out
 }
@@ -197,6 +244,10 @@ mod tests {
             work: "/w".into(),
             mnt: "/m".into(),
             log: "/l".into(),
+            image: Some(crate::bench::images::Stored {
+                root: "/s".into(),
+                name: "i:1".into(),
+            }),
         }
     }
 
@@ -219,6 +270,30 @@ mod tests {
         assert_eq!(
             line(&["x", "dirs={upper}=RW:{lower}", "{other}", "{mnt}"]),
             "x dirs=/u=RW:/a:/b {other} /m"
+        );
+    }
+
+    #[test]
+    fn vellum_mounts_directories_and_images() {
+        let line = |launch: Launch| launch.words(&places()).join(" ".as_ref());
+        let (exe, options) = (PathBuf::from("v"), "o");
+        assert_eq!(
+            line(Launch::Vellum {
+                exe: exe.clone(),
+                options
+            }),
+            "v mount --lower /a --lower /b --upper /u --work /w -o o /m"
+        );
+        assert_eq!(
+            line(Launch::Image {
+                exe: exe.clone(),
+                options
+            }),
+            "v mount --root /s --upper /u --work /w -o o i:1 /m"
+        );
+        assert_eq!(
+            line(Launch::Unionfs { exe, options }),
+            "v -o o /u=RW:/a=RO:/b=RO /m"
         );
     }
 

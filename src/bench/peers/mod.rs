@@ -7,10 +7,12 @@ mod launch;
 mod mounted;
 
 pub use find::{Selection, kernel_release, select};
+pub use kernel::Options as KernelOptions;
 pub use launch::Launch;
 pub use mounted::Mounted;
 
 use super::failure::{Failure, Result};
+use super::images::Stored;
 use rustix::fs::{AtFlags, CWD, StatxFlags};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -20,8 +22,8 @@ use std::time::Duration;
 pub enum How {
     /// The merged tree itself, a plain directory: the floor that nobody can be expected to beat.
     Plain,
-    /// Overlayfs of the kernel.
-    Kernel,
+    /// Overlayfs of the kernel, with these options.
+    Kernel(kernel::Options),
     /// A program that mounts a FUSE file system.
     Fuse(Launch),
 }
@@ -50,12 +52,36 @@ pub struct Places {
     pub mnt: PathBuf,
     /// What the peer's program writes.
     pub log: PathBuf,
+    /// The layers as an image, for the peers that mount one.
+    pub image: Option<Stored>,
 }
 
 impl Peer {
     /// True for a peer of this project.
     pub fn is_ours(&self) -> bool {
-        matches!(&self.how, How::Fuse(Launch::Vellum { .. }))
+        matches!(
+            &self.how,
+            How::Fuse(Launch::Vellum { .. } | Launch::Image { .. })
+        )
+    }
+
+    /// True if it mounts an image of the store, not directories.
+    pub fn wants_image(&self) -> bool {
+        matches!(&self.how, How::Fuse(Launch::Image { .. }))
+    }
+
+    /// True if it knows the whiteouts and opaque directories of an overlay. Others get the same tree in
+    /// layers without.
+    pub fn knows_marks(&self) -> bool {
+        !matches!(
+            &self.how,
+            How::Fuse(Launch::Unionfs { .. } | Launch::Mergerfs { .. })
+        )
+    }
+
+    /// True if a file of a layer can be changed through it.
+    pub fn copies_up(&self) -> bool {
+        !matches!(&self.how, How::Fuse(Launch::Mergerfs { .. }))
     }
 
     /// True if a process serves the mount.
@@ -68,7 +94,7 @@ impl Peer {
     pub fn mount(&self, places: &Places, limit: Duration) -> Result<Mounted> {
         match &self.how {
             How::Plain => Ok(Mounted::plain(&places.mnt)),
-            How::Kernel => kernel::mount(places),
+            How::Kernel(options) => kernel::mount(options, places),
             How::Fuse(launch) => launch::mount(launch, places, limit),
         }
     }
@@ -81,10 +107,21 @@ impl Peer {
             work: "W".into(),
             mnt: "MNT".into(),
             log: PathBuf::new(),
+            image: Some(Stored {
+                root: "STORE".into(),
+                name: "IMAGE".into(),
+            }),
         };
         match &self.how {
             How::Plain => "the merged tree as a plain directory".into(),
-            How::Kernel => "overlay: lowerdir+=A, lowerdir+=B, upperdir=U, workdir=W".into(),
+            How::Kernel(options) => {
+                let words = options.iter().map(|(key, value)| match value {
+                    Some(value) => format!(", {key}={value}"),
+                    None => format!(", {key}"),
+                });
+                let more: String = words.collect();
+                format!("overlay: lowerdir+=A, lowerdir+=B, upperdir=U, workdir=W{more}")
+            }
             How::Fuse(launch) => {
                 let words = launch.words(&places);
                 let words: Vec<_> = words.iter().map(|w| w.to_string_lossy()).collect();

@@ -126,6 +126,21 @@ impl Mounted {
         }
     }
 
+    /// Unmounts, and waits for the end of what served it. Gives the time that it took.
+    pub fn unmount(mut self) -> Result<Duration> {
+        let what = std::mem::replace(&mut self.what, What::Plain);
+        if let What::Fuse(daemon) = &what {
+            daemon.pids(); // looked for before, not meanwhile
+        }
+        let start = Instant::now();
+        match what {
+            What::Plain => {}
+            What::Kernel => unmount(&self.path)?,
+            What::Fuse(daemon) => drop(daemon),
+        }
+        Ok(start.elapsed())
+    }
+
     /// Waits until the processes that serve it are idle.
     pub fn settle(&self) {
         if let What::Fuse(daemon) = &self.what {

@@ -9,8 +9,10 @@
 //! was moved there, is listed whole.
 
 mod entry;
+mod layer;
 
 pub use entry::{Packer, Sink, entry_of};
+pub use layer::pack_layer;
 
 use super::entry::Path;
 use super::layer::LayerWriter;
