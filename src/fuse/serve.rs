@@ -13,7 +13,7 @@ use super::{device, ring, session};
 use crate::overlay::{Config, Engine, MakeLower};
 use crate::sys::ancestry::Ancestry;
 use crate::sys::fuse_dev::backing_open;
-use crate::sys::process::{Fork, close_inherited, fork, raise_file_limit};
+use crate::sys::process::{Fork, close_inherited, fork, leave_caller, raise_file_limit};
 use crate::vfs::error::Context;
 use crate::vfs::{Error, Result};
 use nix::errno::Errno;
@@ -41,7 +41,7 @@ pub fn run(
     mountpoint: &Path,
     foreground: bool,
 ) -> Result<()> {
-    begin(Stack::Dirs(config), options, mountpoint, foreground)
+    begin(Stack::Dirs(config), options, mountpoint, foreground).map(drop)
 }
 
 /// As [`run`], with the tree that `make` makes beneath, in the place of lower directories. It is
@@ -53,7 +53,19 @@ pub fn run_over(
     mountpoint: &Path,
     foreground: bool,
 ) -> Result<()> {
-    begin(Stack::Over(make, config), options, mountpoint, foreground)
+    begin(Stack::Over(make, config), options, mountpoint, foreground).map(drop)
+}
+
+/// As [`run_over`], in the background; the process that serves the mount is a child of this one, and
+/// its number is returned.
+pub fn serve_over(
+    make: MakeLower,
+    config: &Config,
+    options: &MountOptions,
+    mountpoint: &Path,
+) -> Result<Pid> {
+    let server = begin(Stack::Over(make, config), options, mountpoint, false)?;
+    server.ok_or_else(|| Error::because(Errno::ECHILD, "no process serves the mount"))
 }
 
 /// What an engine is opened from.
@@ -84,15 +96,17 @@ fn begin(
     options: &MountOptions,
     mountpoint: &Path,
     foreground: bool,
-) -> Result<()> {
+) -> Result<Option<Pid>> {
     if foreground {
-        return Ready::mount(stack, options, mountpoint)?.serve();
+        Ready::mount(stack, options, mountpoint)?.serve()?;
+        return Ok(None);
     }
     let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
     match fork()? {
         Fork::Parent(child) => {
             drop(writer);
-            wait_until_ready(child, reader.into())
+            wait_until_ready(child, reader.into())?;
+            Ok(Some(child))
         }
         Fork::Child => {
             drop(reader);
@@ -154,20 +168,6 @@ fn background(
             Err(e)
         }
     }
-}
-
-/// Lets go of what the caller has: working directory and stdio.
-fn leave_caller() -> Result<()> {
-    std::env::set_current_dir("/").context(|| "/")?;
-    let null = std::fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/null")
-        .context(|| "/dev/null")?;
-    rustix::stdio::dup2_stdin(&null)?;
-    rustix::stdio::dup2_stdout(&null)?;
-    rustix::stdio::dup2_stderr(&null)?;
-    Ok(())
 }
 
 /// Threads for what may take long.

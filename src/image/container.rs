@@ -39,6 +39,18 @@ pub struct Record {
     pub created: String,
     /// Where it was mounted last.
     pub mountpoint: Option<PathBuf>,
+    /// Where its changes are, if somebody gave a place for them: upper and work directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_in: Option<(PathBuf, PathBuf)>,
+}
+
+/// How a container is kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Keep {
+    /// It is to be gone when it ends: a crash may leave what cannot be read of it.
+    pub passing: bool,
+    /// Upper and work directory elsewhere, which are not removed with it.
+    pub kept_in: Option<(PathBuf, PathBuf)>,
 }
 
 /// A container.
@@ -54,12 +66,23 @@ pub struct Container {
 impl Container {
     /// The directory that takes the changes.
     pub fn upper(&self) -> PathBuf {
-        self.dir.join("upper")
+        match &self.record.kept_in {
+            Some((upper, _)) => upper.clone(),
+            None => self.dir.join("upper"),
+        }
     }
 
     /// The work directory beside it.
     pub fn work(&self) -> PathBuf {
-        self.dir.join("work")
+        match &self.record.kept_in {
+            Some((_, work)) => work.clone(),
+            None => self.dir.join("work"),
+        }
+    }
+
+    /// Its folder. What else is in there belongs to whoever runs it.
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// A directory to mount it on for a moment.
@@ -88,13 +111,12 @@ impl Container {
     /// Notes where it is mounted.
     pub fn note_mountpoint(&mut self, at: &Path) -> Result<()> {
         self.record.mountpoint = Some(at.to_owned());
-        self.write()
+        super::store::replace(&self.dir, &self.dir.join(RECORD), &self.text()?)
     }
 
-    fn write(&self) -> Result<()> {
-        let text = serde_json::to_vec_pretty(&self.record)
-            .map_err(|e| Error::because(Errno::EINVAL, format!("{RECORD}: {e}")))?;
-        super::store::replace(&self.dir, &self.dir.join(RECORD), &text)
+    fn text(&self) -> Result<Vec<u8>> {
+        serde_json::to_vec_pretty(&self.record)
+            .map_err(|e| Error::because(Errno::EINVAL, format!("{RECORD}: {e}")))
     }
 }
 
@@ -155,6 +177,7 @@ impl Store {
         name: Option<&str>,
         image: &Image,
         text: &str,
+        keep: &Keep,
     ) -> Result<Container> {
         let name = match name {
             Some(name) => name.to_owned(),
@@ -168,8 +191,14 @@ impl Store {
             let made = fs::DirBuilder::new().mode(mode).create(&path);
             made.context(|| path.display().to_string())?;
         }
-        if let Some(root) = root_meta(self, image)? {
-            dress(&stage.path().join("upper"), &root).context(|| "upper")?;
+        let upper = match &keep.kept_in {
+            Some((upper, _)) => upper.clone(),
+            None => stage.path().join("upper"),
+        };
+        // one that somebody gave may have been used before
+        let new = fs::read_dir(&upper).is_ok_and(|mut entries| entries.next().is_none());
+        if let Some(root) = root_meta(self, image)?.filter(|_| new) {
+            dress(&upper, &root).context(|| "upper")?;
         }
         let container = Container {
             record: Record {
@@ -178,11 +207,18 @@ impl Store {
                 id: image.id,
                 created: super::now(),
                 mountpoint: None,
+                kept_in: keep.kept_in.clone(),
             },
             dir: stage.path().to_owned(),
             name,
         };
-        container.write()?;
+        let record = container.dir.join(RECORD);
+        match keep.passing {
+            true => {
+                fs::write(&record, container.text()?).context(|| record.display().to_string())?
+            }
+            false => super::store::replace(&container.dir, &record, &container.text()?)?,
+        }
         match fs::rename(stage.path(), &dir) {
             Err(e)
                 if [ErrorKind::AlreadyExists, ErrorKind::DirectoryNotEmpty].contains(&e.kind()) =>
@@ -257,7 +293,7 @@ impl Store {
             if began.elapsed() > LET_GO {
                 return Err(busy(format!("container {:?} is in use", container.name)));
             }
-            std::thread::sleep(Duration::from_millis(10));
+            std::thread::sleep(Duration::from_millis(1));
         }
         let gone = self.staging()?;
         let place = gone.path().join("container");
