@@ -8,8 +8,10 @@ set -eu
 
 # package:the command (or file) that tells that it is there
 BUILD="gcc:cc libc6-dev:/usr/include/stdio.h"
-DEMO="debootstrap:debootstrap fuse3:fusermount3 attr:getfattr mount:mount util-linux:unshare tar:tar skopeo:skopeo"
-TEST="$DEMO acl:setfacl rsync:rsync git:git sqlite3:sqlite3 strace:strace umoci:umoci"
+# an OCI runtime
+RUN="runc:runc"
+DEMO="$RUN debootstrap:debootstrap fuse3:fusermount3 attr:getfattr mount:mount util-linux:unshare tar:tar skopeo:skopeo"
+TEST="$DEMO acl:setfacl rsync:rsync git:git sqlite3:sqlite3 strace:strace umoci:umoci busybox-static:busybox catatonit:catatonit uidmap:newuidmap"
 CONFORMANCE="$DEMO stress-ng:stress-ng fio:fio e2fsprogs:mkfs.ext4 acl:setfacl"
 
 have() {
