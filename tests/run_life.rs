@@ -63,6 +63,8 @@ fn a_container_in_the_background() {
         "x\n"
     );
     assert!(bed.ok(&["diff", "web"]).contains("A /new"));
+    let (_, err) = bed.code(&["umount", "web"], 1);
+    assert!(err.contains("is running"), "{err}");
     let id = bed.ps("web").unwrap()["ID"].as_str().unwrap().to_owned();
     assert!(!bed.groups(&id).is_empty());
     assert_eq!(bed.ok(&["stop", "web"]), "web\n");
@@ -377,6 +379,37 @@ fn a_read_only_store_and_a_full_disk_are_told() {
 }
 
 #[test]
+fn what_a_crash_of_the_machine_leaves() {
+    if !may_run() {
+        return;
+    }
+    let bed = Bed::new();
+    let uppers = bed.at("store/vellum/uppers");
+    let folder = |name: &str, record: &str| {
+        fs::create_dir_all(uppers.join(name).join("upper")).unwrap();
+        fs::write(uppers.join(name).join("container.json"), record).unwrap();
+    };
+    // of one that is to go: an empty record, which is in nobody's way, and goes with the next collection
+    folder("passing", "");
+    assert_eq!(bed.ok(&["ps", "-aq"]), "");
+    let (_, err) = bed.code(&["rm", "passing"], 1);
+    assert!(err.contains("no container \"passing\""), "{err}");
+    bed.ok(&["prune"]);
+    bed.nothing_is_left();
+    // of one that was damaged otherwise: told, by name, and removed by force
+    folder("damaged", "{");
+    bed.ok(&["run", "--name", "good", "bb:1", "true"]);
+    let (out, err) = bed.code(&["ps", "-aq"], 1);
+    assert!(
+        out == "good\n" && err.contains("\"damaged\" ('vellum rm -f' removes it)"),
+        "{err}"
+    );
+    bed.code(&["rm", "damaged"], 1);
+    bed.ok(&["rm", "-f", "damaged", "good"]);
+    bed.nothing_is_left();
+}
+
+#[test]
 fn many_at_once_leave_nothing() {
     if !may_run() {
         return;
@@ -410,6 +443,8 @@ fn containers_of_mount_and_of_run_are_of_one_kind() {
     assert!(err.contains("has no command"), "{err}");
     bed.ok(&["rm", "-f", "m"]);
     bed.ok(&["run", "--name", "r", "bb:1", "touch", "/made"]);
+    // what the runtime made to mount on is no change
+    assert_eq!(bed.ok(&["diff", "r"]).replace("C /etc\n", ""), "A /made\n");
     bed.ok(&["mount", "--name", "r", "mnt"]);
     assert!(bed.at("mnt/made").exists());
     let (_, err) = bed.code(&["start", "-a", "r"], 125);

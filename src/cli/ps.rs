@@ -61,14 +61,15 @@ impl Ps {
         let store = self.store.open()?;
         let mut code = ExitCode::SUCCESS;
         let mut rows = Vec::new();
-        for container in store.containers()? {
-            let name = container.name.clone();
-            match Row::of(&store, container) {
+        for name in store.container_names()? {
+            let row = store.container(&name).and_then(|c| Row::of(&store, c));
+            match row {
                 Ok(row) => rows.push(row),
                 // gone meanwhile
                 Err(e) if e.is(Errno::ENOENT) => {}
                 Err(e) => {
-                    complain("ps", &e.context(format!("container {name:?}")));
+                    let what = format!("container {name:?} ('vellum rm -f' removes it)");
+                    complain("ps", &e.context(what));
                     code = ExitCode::FAILURE;
                 }
             }

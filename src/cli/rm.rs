@@ -6,6 +6,7 @@ use crate::image::container::Container;
 use crate::run::{self, Folder, Status};
 use crate::vfs::Result;
 use clap::Args;
+use nix::errno::Errno;
 use std::process::ExitCode;
 
 /// Remove containers with all that was changed in them
@@ -46,6 +47,19 @@ impl Rm {
         if found.iter().flatten().any(has_run) {
             run::enter_user_namespace()?;
         }
+        let found = self.names.iter().zip(found);
+        let found = found.filter_map(|(name, found)| match found {
+            Err(e) if self.force && e.is(Errno::EBADMSG) => {
+                Some(Err(match store.remove_damaged_container(name) {
+                    Ok(()) => {
+                        super::print(&format!("{name}\n"));
+                        return None;
+                    }
+                    Err(stays) => stays,
+                }))
+            }
+            found => Some(found),
+        });
         Ok(running::each("rm", found, |container| {
             run::remove(&store, &container, self.force)
         }))

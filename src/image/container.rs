@@ -241,11 +241,14 @@ impl Store {
         check_name(name)?;
         let dir = self.uppers().join(name);
         let text = match fs::read(dir.join(RECORD)) {
-            Err(e) if e.kind() == ErrorKind::NotFound => {
+            Ok(text) if !text.is_empty() => text,
+            Err(e) if e.kind() != ErrorKind::NotFound => {
+                return Err(Error::from(e).context(format!("container {name:?}")));
+            }
+            _ => {
                 let why = format!("no container {name:?}");
                 return Err(Error::because(Errno::ENOENT, why));
             }
-            other => other.context(|| format!("container {name:?}"))?,
         };
         let record = serde_json::from_slice(&text)
             .map_err(|e| Error::because(Errno::EBADMSG, format!("container {name:?}: {e}")))?;
@@ -259,11 +262,12 @@ impl Store {
         let mut names = Vec::new();
         for entry in fs::read_dir(&dir).context(|| dir.display().to_string())? {
             let name = entry?.file_name().into_string().ok();
-            names.extend(
-                name.filter(|n| check_name(n).is_ok() && dir.join(n).join(RECORD).exists()),
-            );
+            let has_record = |name: &String| {
+                // an empty one is what a crash leaves of a passing container
+                fs::metadata(dir.join(name).join(RECORD)).is_ok_and(|meta| meta.len() > 0)
+            };
+            names.extend(name.filter(|n| check_name(n).is_ok() && has_record(n)));
         }
-        names.retain(|name| check_name(name).is_ok());
         names.sort();
         Ok(names)
     }
@@ -276,29 +280,53 @@ impl Store {
 
     /// Removes a container with all that was changed in it. One that is mounted stays.
     pub fn remove_container(&self, container: &Container) -> Result<()> {
-        let busy = |why: String| Error::because(Errno::EBUSY, why);
         if let Some(at) = container.mounted_on()? {
             let why = format!(
                 "container {:?} is mounted on {}",
                 container.name,
                 at.display()
             );
-            return Err(busy(why));
+            return Err(Error::because(Errno::EBUSY, why));
         }
+        self.discard(&container.name, &container.dir, &container.upper())
+    }
+
+    /// Removes a container whose record cannot be read.
+    pub fn remove_damaged_container(&self, name: &str) -> Result<()> {
+        check_name(name)?;
+        let dir = self.uppers().join(name);
+        self.discard(name, &dir, &dir.join("upper"))
+    }
+
+    fn discard(&self, name: &str, dir: &Path, upper: &Path) -> Result<()> {
         // mounted where this process does not see it: the lock of its upper tells; a mount that was
         // ended just now lets go of it when its process has written what is left
-        let upper = fs::File::open(container.upper()).context(|| "upper")?;
+        let upper = fs::File::open(upper).context(|| format!("upper of container {name:?}"))?;
         let began = Instant::now();
         while upper.try_lock().is_err() {
             if began.elapsed() > LET_GO {
-                return Err(busy(format!("container {:?} is in use", container.name)));
+                let why = format!("container {name:?} is in use");
+                return Err(Error::because(Errno::EBUSY, why));
             }
             std::thread::sleep(Duration::from_millis(1));
         }
         let gone = self.staging()?;
         let place = gone.path().join("container");
-        fs::rename(&container.dir, &place).context(|| container.dir.display().to_string())
+        fs::rename(dir, &place).context(|| dir.display().to_string())
         // what is staged and not published goes away
+    }
+
+    /// Removes what a crash left of passing containers: folders with an empty record. Nobody else may
+    /// use the store.
+    pub(super) fn sweep_containers(&self) -> Result<()> {
+        let dir = self.uppers();
+        for entry in fs::read_dir(&dir).context(|| dir.display().to_string())? {
+            let path = entry?.path();
+            if fs::metadata(path.join(RECORD)).is_ok_and(|meta| meta.len() == 0) {
+                super::store::remove(&path)?;
+            }
+        }
+        Ok(())
     }
 }
 

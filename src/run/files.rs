@@ -5,11 +5,12 @@ use super::folder::Folder;
 use super::spec::hostname;
 use super::user::open_in;
 use super::volume::Volume;
+use crate::sys::Loc;
 use crate::vfs::error::{Context, absent_ok};
 use crate::vfs::{Error, Result};
 use nix::errno::Errno;
 use oci_spec::image::ImageConfiguration;
-use rustix::fs::OFlags;
+use rustix::fs::{AtFlags, OFlags};
 use std::fs;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::{Path, PathBuf};
@@ -109,6 +110,47 @@ pub fn volumes(
         made.push((target, place));
     }
     Ok(made)
+}
+
+/// What is mounted on in every container, which an image need not have.
+const MOUNTED_ON: &[&str] = &[
+    "/proc",
+    "/dev",
+    "/sys",
+    "/etc/hosts",
+    "/etc/hostname",
+    "/etc/resolv.conf",
+    "/etc",
+];
+
+/// Of these places, those that are missing: the runtime makes them.
+pub fn missing(root: BorrowedFd<'_>) -> Vec<&'static str> {
+    let is_missing =
+        |path: &&str| open_in(root, path, OFlags::PATH).is_err_and(|e| e.is(Errno::ENOENT));
+    MOUNTED_ON.iter().copied().filter(is_missing).collect()
+}
+
+/// Takes away what the runtime made to mount on, so that it is no change of the container. What has
+/// something in it is somebody's, and stays.
+pub fn remove_made(root: BorrowedFd<'_>, made: &[&str]) -> Result<()> {
+    for path in made {
+        let name = path.trim_start_matches('/');
+        let Some(st) =
+            absent_ok(Loc::At(root, name.as_bytes()).stat()).context(|| (*path).to_owned())?
+        else {
+            continue;
+        };
+        let flags = match st.st_mode & libc::S_IFMT {
+            libc::S_IFDIR => AtFlags::REMOVEDIR,
+            libc::S_IFREG if st.st_size == 0 => AtFlags::empty(),
+            _ => continue,
+        };
+        match rustix::fs::unlinkat(root, name, flags).map_err(Error::from) {
+            Err(e) if e.is(Errno::ENOTEMPTY) => {}
+            other => absent_ok(other).map(drop).context(|| (*path).to_owned())?,
+        }
+    }
+    Ok(())
 }
 
 /// Copies all of a directory, with the directory's own attributes.

@@ -132,6 +132,8 @@ struct Monitor<'a> {
     signals: Option<SignalFd>,
     runtime: Runtime,
     state: State,
+    /// What the runtime makes in the root to mount on.
+    made: Vec<&'static str>,
 }
 
 impl Monitor<'_> {
@@ -171,6 +173,7 @@ impl Monitor<'_> {
                 monitor: Some(Proc::of(getpid())?),
                 ..State::default()
             },
+            made: Vec::new(),
         })
     }
 
@@ -260,10 +263,13 @@ impl Monitor<'_> {
     }
 
     /// Makes what the runtime needs.
-    fn bundle(&self) -> Result<()> {
+    fn bundle(&mut self) -> Result<()> {
         let (config, image) = (&self.job.config, &self.job.image.config);
         let at = self.job.container.mountpoint();
         let root = File::open(&at).context(|| at.display().to_string())?;
+        if !config.remove {
+            self.made = files::missing(root.as_fd());
+        }
         files::names(&self.folder, config)?;
         files::bind_sources(config)?;
         let volumes = files::volumes(&self.folder, config, image, root.as_fd())?;
@@ -340,7 +346,9 @@ impl Monitor<'_> {
         if self.state.started.is_none() {
             self.runtime.delete(&config.id);
         }
-        // the server needs what is left of the time to end
+        if let Err(e) = self.remove_made() {
+            log::debug!("what was mounted on stays: {e}");
+        }
         let unmounted = leftovers::unmount(&self.job.container);
         let removed = cgroup::remove(&config.id);
         let forgotten = super::folder::remove_tree(&self.folder.path("runtime"));
@@ -352,6 +360,15 @@ impl Monitor<'_> {
             }
         }
         unmounted.and(removed).and(forgotten)
+    }
+
+    /// Best effort: what stays is an empty file or directory.
+    fn remove_made(&self) -> Result<()> {
+        if self.made.is_empty() {
+            return Ok(());
+        }
+        let root = File::open(self.job.container.mountpoint())?;
+        files::remove_made(root.as_fd(), &self.made)
     }
 
     fn keep_end(&mut self, code: u8) -> Result<()> {
