@@ -137,7 +137,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     if args.get(1).is_some_and(|a| a == "overlayfs") {
         return overlayfs::run(program, args.iter().skip(2).cloned());
     }
-    if is_source(args.get(1)) && overlayfs::is_from_mount(args.get(1..).unwrap_or_default()) {
+    // the second question takes longer
+    if overlayfs::is_from_mount(args.get(1..).unwrap_or_default()) && is_source(args.get(1)) {
         return overlayfs::run(program, args.iter().skip(1).cloned());
     }
     let in_container = args.get(1).is_some_and(|a| a == "run" || a == "exec");

@@ -169,7 +169,7 @@ pub struct Run {
     store: StoreArgs,
 
     /// Print help
-    #[arg(long, action = ArgAction::Help)]
+    #[arg(long, action = ArgAction::HelpShort)]
     help: Option<bool>,
 
     /// Image, and the command to run in the place of the image's

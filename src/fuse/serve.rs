@@ -41,7 +41,7 @@ pub fn run(
     mountpoint: &Path,
     foreground: bool,
 ) -> Result<()> {
-    begin(Stack::Dirs(config), options, mountpoint, foreground).map(drop)
+    begin(Stack::Dirs(config), options, mountpoint, foreground)
 }
 
 /// As [`run`], with the tree that `make` makes beneath, in the place of lower directories. It is
@@ -53,19 +53,33 @@ pub fn run_over(
     mountpoint: &Path,
     foreground: bool,
 ) -> Result<()> {
-    begin(Stack::Over(make, config), options, mountpoint, foreground).map(drop)
+    begin(Stack::Over(make, config), options, mountpoint, foreground)
 }
 
-/// As [`run_over`], in the background; the process that serves the mount is a child of this one, and
-/// its number is returned.
+/// As [`run_over`], in the background; the process that serves the mount is a child of this one. The
+/// mount is not ready before [`Starting::ready`] returns.
 pub fn serve_over(
     make: MakeLower,
     config: &Config,
     options: &MountOptions,
     mountpoint: &Path,
-) -> Result<Pid> {
-    let server = begin(Stack::Over(make, config), options, mountpoint, false)?;
-    server.ok_or_else(|| Error::because(Errno::ECHILD, "no process serves the mount"))
+) -> Result<Starting> {
+    start(Stack::Over(make, config), options, mountpoint)
+}
+
+/// A process that is about to serve a mount.
+#[derive(Debug)]
+pub struct Starting {
+    server: Pid,
+    said: File,
+}
+
+impl Starting {
+    /// Waits until the mount is ready: the process that serves it.
+    pub fn ready(self) -> Result<Pid> {
+        wait_until_ready(self.server, self.said)?;
+        Ok(self.server)
+    }
 }
 
 /// What an engine is opened from.
@@ -96,18 +110,20 @@ fn begin(
     options: &MountOptions,
     mountpoint: &Path,
     foreground: bool,
-) -> Result<Option<Pid>> {
-    if foreground {
-        Ready::mount(stack, options, mountpoint)?.serve()?;
-        return Ok(None);
+) -> Result<()> {
+    match foreground {
+        true => Ready::mount(stack, options, mountpoint)?.serve(),
+        false => start(stack, options, mountpoint)?.ready().map(drop),
     }
+}
+
+fn start(stack: Stack<'_>, options: &MountOptions, mountpoint: &Path) -> Result<Starting> {
     let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
     match fork()? {
-        Fork::Parent(child) => {
-            drop(writer);
-            wait_until_ready(child, reader.into())?;
-            Ok(Some(child))
-        }
+        Fork::Parent(server) => Ok(Starting {
+            server,
+            said: reader.into(),
+        }),
         Fork::Child => {
             drop(reader);
             let ended = background(stack, options, mountpoint, writer.into());

@@ -12,10 +12,10 @@ use super::leftovers::{self, Proc};
 use super::pump::{Ends, Pump, Watched, hold_signals};
 use super::record::Recorder;
 use super::runtime::{Runtime, Streams, find_init};
-use super::spec::Parts;
+use super::spec::{Parts, Rights};
 use super::tty::{ConsoleSocket, Raw, follow_size};
 use super::{cgroup, files};
-use crate::fuse::{self, Io, MountOptions};
+use crate::fuse::{self, Io, MountOptions, Starting};
 use crate::image::container::Container;
 use crate::image::prepare::Recipe;
 use crate::image::store::{Image, Store};
@@ -204,10 +204,13 @@ impl Monitor<'_> {
     }
 
     fn run(&mut self, attach: bool, runs: &mut dyn FnMut() -> Result<()>) -> Outcome<u8> {
-        let server = self.mount().context(|| "root file system")?;
+        let mounting = self.mount().context(|| "root file system")?;
+        // done while another process mounts
+        let prepared = self.prepare_bundle();
+        let server = mounting.ready().context(|| "root file system")?;
         self.state.server = Some(Proc::of(server)?);
         self.folder.set_state(&self.state)?;
-        self.bundle()?;
+        self.bundle(prepared?)?;
         let (first, ends) = self.start()?;
         self.state.first = Proc::of(first).ok();
         self.state.started = Some(crate::image::now());
@@ -233,8 +236,8 @@ impl Monitor<'_> {
         Ok(Pump::new(watched, signals, ends, recorder, attach, &mut note)?.run()?)
     }
 
-    /// A process of its own serves the root file system; its number.
-    fn mount(&self) -> Result<Pid> {
+    /// A process of its own is to serve the root file system.
+    fn mount(&self) -> Result<Starting> {
         let (container, config) = (&self.job.container, &self.job.config);
         let mut upper = UpperConfig::new(container.upper(), container.work());
         // what goes with the container need not last
@@ -262,16 +265,24 @@ impl Monitor<'_> {
         fuse::serve_over(make, &config, &options, &container.mountpoint())
     }
 
-    /// Makes what the runtime needs.
-    fn bundle(&mut self) -> Result<()> {
+    /// Makes what the runtime needs, as far as it does not depend on what is in the root.
+    fn prepare_bundle(&self) -> Result<Rights> {
+        let config = &self.job.config;
+        files::names(&self.folder, config)?;
+        files::bind_sources(config)?;
+        let bundle = self.folder.path("bundle");
+        fs::create_dir_all(&bundle).context(|| bundle.display().to_string())?;
+        Rights::of(config)
+    }
+
+    /// Makes the rest.
+    fn bundle(&mut self, rights: Rights) -> Result<()> {
         let (config, image) = (&self.job.config, &self.job.image.config);
         let at = self.job.container.mountpoint();
         let root = File::open(&at).context(|| at.display().to_string())?;
         if !config.remove {
             self.made = files::missing(root.as_fd());
         }
-        files::names(&self.folder, config)?;
-        files::bind_sources(config)?;
         let volumes = files::volumes(&self.folder, config, image, root.as_fd())?;
         let init = config.init.then(find_init).transpose()?;
         let parts = Parts {
@@ -282,11 +293,10 @@ impl Monitor<'_> {
             root_path: &at,
             volumes: &volumes,
             init: init.as_deref(),
+            rights: &rights,
             rootless: super::rootless::is_inside(),
         };
         let spec = parts.spec()?;
-        let bundle = self.folder.path("bundle");
-        fs::create_dir_all(&bundle).context(|| bundle.display().to_string())?;
         self.folder.write("bundle/config.json", &spec)
     }
 

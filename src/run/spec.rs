@@ -10,10 +10,10 @@ use crate::vfs::{Error, Result};
 use nix::errno::Errno;
 use oci_spec::image::ImageConfiguration;
 use oci_spec::runtime::{
-    Linux, LinuxBuilder, LinuxCpuBuilder, LinuxDeviceCgroupBuilder, LinuxMemoryBuilder,
-    LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType, LinuxPidsBuilder, LinuxResources,
-    LinuxResourcesBuilder, Mount, RootBuilder, Spec, SpecBuilder, get_default_maskedpaths,
-    get_default_readonly_paths,
+    Capabilities, Linux, LinuxBuilder, LinuxCpuBuilder, LinuxDeviceCgroupBuilder,
+    LinuxMemoryBuilder, LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType,
+    LinuxPidsBuilder, LinuxResources, LinuxResourcesBuilder, LinuxSeccomp, Mount, RootBuilder,
+    Spec, SpecBuilder, get_default_maskedpaths, get_default_readonly_paths,
 };
 use std::collections::HashMap;
 use std::os::fd::BorrowedFd;
@@ -35,8 +35,28 @@ pub struct Parts<'a> {
     pub volumes: &'a [(String, PathBuf)],
     /// The host's program that is the init process, if one is asked for.
     pub init: Option<&'a Path>,
+    /// What its processes may do.
+    pub rights: &'a Rights,
     /// This process is root in a user namespace only.
     pub rootless: bool,
+}
+
+/// What the processes of a container may do.
+pub struct Rights {
+    caps: Capabilities,
+    filter: Option<LinuxSeccomp>,
+}
+
+impl Rights {
+    /// As it was asked for.
+    pub fn of(config: &Config) -> Result<Rights> {
+        let caps = caps::of(config)?;
+        let filter = match config.privileged {
+            true => None,
+            false => Some(seccomp::filter(&caps)?),
+        };
+        Ok(Rights { caps, filter })
+    }
 }
 
 fn invalid(e: impl std::fmt::Display) -> Error {
@@ -58,7 +78,7 @@ pub fn hostname(config: &Config) -> String {
 impl Parts<'_> {
     /// The configuration.
     pub fn spec(&self) -> Result<Spec> {
-        let caps = caps::of(self.config)?;
+        let caps = &self.rights.caps;
         let name = hostname(self.config);
         let root = RootBuilder::default()
             .path(self.root_path)
@@ -74,11 +94,11 @@ impl Parts<'_> {
                 self.config,
                 self.image,
                 &name,
-                &caps,
+                caps,
             )?)
             .mounts(self.mounts()?)
             .annotations(self.labels())
-            .linux(self.linux(&caps)?)
+            .linux(self.linux()?)
             .build()
             .map_err(invalid)
     }
@@ -175,7 +195,7 @@ impl Parts<'_> {
         Ok(mounts)
     }
 
-    fn linux(&self, caps: &oci_spec::runtime::Capabilities) -> Result<Linux> {
+    fn linux(&self) -> Result<Linux> {
         let mut linux = LinuxBuilder::default()
             .namespaces(self.namespaces()?)
             .resources(self.resources()?);
@@ -191,8 +211,10 @@ impl Parts<'_> {
             masked.push("/sys/devices/virtual/powercap".to_owned());
             linux = linux
                 .masked_paths(masked)
-                .readonly_paths(get_default_readonly_paths())
-                .seccomp(seccomp::filter(caps)?);
+                .readonly_paths(get_default_readonly_paths());
+        }
+        if let Some(filter) = &self.rights.filter {
+            linux = linux.seccomp(filter.clone());
         }
         linux.build().map_err(invalid).map(|mut linux| {
             if self.config.privileged {
