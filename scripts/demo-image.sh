@@ -17,6 +17,7 @@ export VELLUM_ROOT=$ROOM/store DEBIAN_FRONTEND=noninteractive DEBCONF_NOWARNINGS
 
 tidy() {
     local status=$?
+    "$VELLUM" rm -f web >/dev/null 2>&1 || true
     ! mountpoint -q "$MNT" || "$VELLUM" umount "$MNT" || umount -l "$MNT"
     rm -rf "$ROOM"
     [ $status = 0 ] || say "demo: failed; nothing stays mounted"
@@ -84,4 +85,13 @@ printf '  the new image, mounted: %s\n' "$(chroot "$MNT" hello)"
 show "$VELLUM" umount "$MNT"
 show "$VELLUM" rm web
 show "$VELLUM" df
+
+step "Run: the new image's command in a container, by an OCI runtime"
+began=$(date +%s%N)
+show "$VELLUM" run --rm mine/web:1 hello
+printf '  %d ms\n' $((($(date +%s%N) - began) / 1000000))
+show "$VELLUM" run -d --name web mine/web:1 sleep 1000
+show "$VELLUM" exec web cat /etc/debian_version
+show "$VELLUM" ps
+show "$VELLUM" rm -f web
 echo

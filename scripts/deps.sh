@@ -8,9 +8,12 @@ set -eu
 
 # package:the command (or file) that tells that it is there
 BUILD="gcc:cc libc6-dev:/usr/include/stdio.h"
-DEMO="debootstrap:debootstrap fuse3:fusermount3 attr:getfattr mount:mount util-linux:unshare tar:tar skopeo:skopeo"
+# an OCI runtime
+RUN="runc:runc"
+DEMO="$RUN debootstrap:debootstrap fuse3:fusermount3 attr:getfattr mount:mount util-linux:unshare tar:tar skopeo:skopeo"
 TEST="$DEMO acl:setfacl rsync:rsync git:git sqlite3:sqlite3 strace:strace umoci:umoci libcap2-bin:setcap zstd:zstd
-    podman:podman buildah:buildah containerd:containerd runc:runc unionfs-fuse:unionfs mergerfs:mergerfs"
+    podman:podman buildah:buildah containerd:containerd busybox-static:busybox catatonit:catatonit uidmap:newuidmap
+    unionfs-fuse:unionfs mergerfs:mergerfs"
 CONFORMANCE="$DEMO stress-ng:stress-ng fio:fio e2fsprogs:mkfs.ext4 acl:setfacl"
 
 have() {

@@ -10,6 +10,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`cli`] | one file per command |
+//! | [`run`] | containers that run, by an OCI runtime on a mount of ours |
 //! | [`mod@bench`] | layer stacking measured against what a user would pick instead |
 //! | [`fuse`] | the adapter: decode, one engine call, reply; mounting; session life cycle |
 //! | [`image`] | images: digests, layers in and out, the store, the index |
@@ -25,6 +26,7 @@ pub mod fuse;
 pub mod image;
 pub mod lower;
 pub mod overlay;
+pub mod run;
 pub mod sys;
 pub mod upper;
 pub mod vfs;

@@ -14,6 +14,7 @@ use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use vellum::image::container::Keep;
 use vellum::image::digest::Digest;
 use vellum::image::oci::digest_of;
 use vellum::image::prepare::Recipe;
@@ -153,6 +154,7 @@ impl Bed {
         let recipe = Recipe {
             root: self.path("store"),
             manifest: self.image().manifest,
+            kept: false,
         };
         let lower = recipe.open(CookieKey::new()).unwrap();
         for (name, data) in files() {
@@ -418,7 +420,9 @@ fn a_damaged_list_of_names_is_told_by_its_path() {
 fn what_a_container_uses_is_not_removed() {
     let bed = Bed::new();
     let (store, image) = (bed.store(), bed.image());
-    store.make_container(Some("web"), &image, "x:1").unwrap();
+    store
+        .make_container(Some("web"), &image, "x:1", &Keep::default())
+        .unwrap();
     drop(store);
     bed.vellum(&["tag", "x:1", "z:1"]);
     assert_eq!(bed.vellum(&["rmi", "x:1"]), "Untagged: x:1\n");

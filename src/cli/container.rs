@@ -4,7 +4,7 @@ use super::options::Draft;
 use super::serve;
 use super::store::{StoreArgs, complain, finish};
 use crate::fuse::{self, MountOptions};
-use crate::image::container::Container;
+use crate::image::container::{Container, Keep};
 use crate::image::prepare::{Recipe, complete};
 use crate::image::store::{Image, Store};
 use crate::overlay::{Config, UpperConfig};
@@ -80,7 +80,7 @@ impl What {
         let alone = draft.upper.is_some() || draft.mount.flags.contains(MsFlags::MS_RDONLY);
         let new = known.is_none() && !alone;
         let container = match known {
-            None if new => Some(store.make_container(name, &found, &text)?),
+            None if new => Some(store.make_container(name, &found, &text, &Keep::default())?),
             other => other,
         };
         Ok(What {
@@ -154,6 +154,7 @@ fn recipe(store: &Store, image: &Image) -> Recipe {
     Recipe {
         root: store.root().to_owned(),
         manifest: image.manifest.clone(),
+        kept: false,
     }
 }
 

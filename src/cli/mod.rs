@@ -8,6 +8,7 @@ mod container;
 mod cp;
 mod df;
 mod diff;
+mod exec;
 mod export;
 mod fsck;
 mod history;
@@ -15,8 +16,10 @@ mod human;
 mod images;
 mod import;
 mod inspect;
+mod kill;
 mod load;
 mod log;
+mod logs;
 mod mount;
 mod mounts;
 pub mod options;
@@ -24,16 +27,22 @@ mod output;
 pub mod overlayfs;
 mod progress;
 mod prune;
+mod ps;
 mod report;
 mod rm;
 mod rmi;
+mod run;
+mod running;
 mod save;
 mod serve;
 mod shell;
+mod start;
+mod stop;
 mod store;
 mod tag;
 mod tree;
 mod umount;
+mod wait;
 
 use clap::{Parser, Subcommand};
 use std::ffi::{OsStr, OsString};
@@ -51,6 +60,8 @@ const USAGE_ERROR: u8 = 2;
     after_help = "\
 Examples:
   docker save debian:12 | vellum load
+  vellum run --rm debian:12 cat /etc/os-release
+
   vellum mount --name web debian:12 /mnt
   vellum diff web
   vellum commit web mine/web:1
@@ -79,6 +90,14 @@ enum Command {
     Cp(cp::Cp),
     Export(export::Export),
     Rm(rm::Rm),
+    Run(Box<run::Run>),
+    Ps(ps::Ps),
+    Exec(exec::Exec),
+    Logs(logs::Logs),
+    Start(start::Start),
+    Stop(stop::Stop),
+    Kill(kill::Kill),
+    Wait(wait::Wait),
     Load(load::Load),
     Import(import::Import),
     Save(save::Save),
@@ -120,15 +139,21 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     if args.get(1).is_some_and(|a| a == "overlayfs") {
         return overlayfs::run(program, args.iter().skip(2).cloned());
     }
-    if is_source(args.get(1)) && overlayfs::is_from_mount(args.get(1..).unwrap_or_default()) {
+    // the second question takes longer
+    if overlayfs::is_from_mount(args.get(1..).unwrap_or_default()) && is_source(args.get(1)) {
         return overlayfs::run(program, args.iter().skip(1).cloned());
     }
+    let in_container = args.get(1).is_some_and(|a| a == "run" || a == "exec");
     match Cli::try_parse_from(args) {
         Ok(cli) => run(cli.command),
         Err(e) => {
             // help and version come this way too; where stdout is gone nobody can be told
             e.print().ok();
-            ExitCode::from(u8::try_from(e.exit_code()).unwrap_or(USAGE_ERROR))
+            match u8::try_from(e.exit_code()) {
+                // docker's exit code; any other may be the container's
+                Ok(USAGE_ERROR) if in_container => ExitCode::from(crate::run::FAILED),
+                code => ExitCode::from(code.unwrap_or(USAGE_ERROR)),
+            }
         }
     }
 }
@@ -147,6 +172,14 @@ fn run(command: Command) -> ExitCode {
         Command::Cp(cp) => cp.run(),
         Command::Export(export) => export.run(),
         Command::Rm(rm) => rm.run(),
+        Command::Run(run) => run.run(),
+        Command::Ps(ps) => ps.run(),
+        Command::Exec(exec) => exec.run(),
+        Command::Logs(logs) => logs.run(),
+        Command::Start(start) => start.run(),
+        Command::Stop(stop) => stop.run(),
+        Command::Kill(kill) => kill.run(),
+        Command::Wait(wait) => wait.run(),
         Command::Load(load) => load.run(),
         Command::Import(import) => import.run(),
         Command::Save(save) => save.run(),

@@ -78,7 +78,7 @@ pub struct Mount {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum IoMode {
+pub enum IoMode {
     /// The kernel keeps pages and asks nobody at open: best for many small files
     Cached,
     /// The kernel reads the files beneath by itself: best for large files; needs root

@@ -1,10 +1,12 @@
 //! `vellum rm`.
 
-use super::store::{StoreArgs, complain, finish};
-use crate::fuse;
-use crate::image::store::Store;
+use super::running;
+use super::store::{StoreArgs, finish};
+use crate::image::container::Container;
+use crate::run::{self, Folder, Status};
 use crate::vfs::Result;
 use clap::Args;
+use nix::errno::Errno;
 use std::process::ExitCode;
 
 /// Remove containers with all that was changed in them
@@ -12,12 +14,12 @@ use std::process::ExitCode;
 #[command(after_help = "\
 Examples:
   vellum rm web
-  vellum rm -f web       # also if it is mounted")]
+  vellum rm -f web       # also if it runs, or is mounted")]
 pub struct Rm {
     #[command(flatten)]
     store: StoreArgs,
 
-    /// Unmount it first
+    /// Kill it, or unmount it, first
     #[arg(short, long)]
     force: bool,
 
@@ -33,29 +35,33 @@ impl Rm {
     }
 
     fn remove(&self) -> Result<ExitCode> {
-        let store = self.store.open()?;
-        let mut code = ExitCode::SUCCESS;
-        for name in &self.names {
-            match self.one(&store, name) {
-                Ok(()) => {
-                    super::print(&format!("{name}\n"));
-                }
-                Err(e) => {
-                    complain("rm", &e);
-                    code = ExitCode::FAILURE;
-                }
-            }
+        let store = self.store.open_absolute()?;
+        let found: Vec<Result<Container>> = self
+            .names
+            .iter()
+            .map(|name| store.container(name))
+            .collect();
+        // what ran without root belongs to users of its namespace
+        let has_run =
+            |c: &Container| matches!(Folder::of(c).status(), Ok(s) if s != Status::Mounted);
+        if found.iter().flatten().any(has_run) {
+            run::enter_user_namespace()?;
         }
-        Ok(code)
-    }
-
-    fn one(&self, store: &Store, name: &str) -> Result<()> {
-        let container = store.container(name)?;
-        if self.force {
-            while let Some(at) = container.mounted_on()? {
-                fuse::unmount(&at, true)?;
+        let found = self.names.iter().zip(found);
+        let found = found.filter_map(|(name, found)| match found {
+            Err(e) if self.force && e.is(Errno::EBADMSG) => {
+                Some(Err(match store.remove_damaged_container(name) {
+                    Ok(()) => {
+                        super::print(&format!("{name}\n"));
+                        return None;
+                    }
+                    Err(stays) => stays,
+                }))
             }
-        }
-        store.remove_container(&container)
+            found => Some(found),
+        });
+        Ok(running::each("rm", found, |container| {
+            run::remove(&store, &container, self.force)
+        }))
     }
 }

@@ -30,14 +30,17 @@ impl StoreArgs {
 
     /// Opens a store that is there.
     pub fn open(&self) -> Result<Store> {
-        let said = |e: Error| match e.is(Errno::ENOENT) {
-            true => Error::because(
-                Errno::ENOENT,
-                format!("{}; 'vellum load' makes one", e.reason()),
-            ),
-            false => e,
-        };
-        Store::open(&self.path()?).map_err(said)
+        Store::open(&self.path()?).map_err(no_store)
+    }
+
+    /// Where it is, by a path that means the same wherever this process goes.
+    pub fn absolute(&self) -> Result<PathBuf> {
+        Ok(std::path::absolute(self.path()?)?)
+    }
+
+    /// Opens a store that is there, by such a path.
+    pub fn open_absolute(&self) -> Result<Store> {
+        Store::open(&self.absolute()?).map_err(no_store)
     }
 
     /// Opens a store that is there, alone; nothing if somebody uses it and `wait` is false.
@@ -47,6 +50,17 @@ impl StoreArgs {
             true => Exclusive::open(&path).map(Some),
             false => Exclusive::try_open(&path),
         }
+    }
+}
+
+/// Says what to do about a store that is missing.
+pub fn no_store(e: Error) -> Error {
+    match e.is(Errno::ENOENT) {
+        true => Error::because(
+            Errno::ENOENT,
+            format!("{}; 'vellum load' makes one", e.reason()),
+        ),
+        false => e,
     }
 }
 

@@ -4,6 +4,7 @@ use super::report;
 use super::store::StoreArgs;
 use crate::fuse;
 use crate::image::store::Store;
+use crate::run::{Folder, Status};
 use crate::vfs::error::absent_ok;
 use crate::vfs::{Error, Result};
 use clap::{Args, ValueHint};
@@ -68,6 +69,10 @@ impl Umount {
         let Some(container) = absent_ok(store.container(name))? else {
             return Ok(None);
         };
+        if let Status::Running(_) = Folder::of(&container).status()? {
+            let why = "the container is running; 'vellum stop' ends it";
+            return Err(Error::because(Errno::EBUSY, why));
+        }
         match container.mounted_on()? {
             Some(at) => Ok(Some(at)),
             None => Err(Error::because(

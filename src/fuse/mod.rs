@@ -19,5 +19,5 @@ mod wire;
 
 pub use options::{Allow, FOREVER, Io, IoUring, MountOptions};
 pub use remount::remount;
-pub use serve::{run, run_over};
+pub use serve::{Starting, run, run_over, serve_over};
 pub use unmount::unmount;

@@ -1,16 +1,14 @@
 //! Mounting: by mount(2) where that is permitted, else by `fusermount3`.
 
 use super::options::{Allow, MountOptions};
+use crate::sys::process::receive_fd;
 use crate::vfs::error::Context;
 use crate::vfs::{Error, Result};
 use nix::errno::Errno;
 use nix::mount::MsFlags;
-use nix::sys::socket::{
-    AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, socketpair,
-};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags};
 use std::fs::File;
-use std::io::IoSliceMut;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -192,7 +190,7 @@ fn by_helper(path: &Path, options: &MountOptions, flags: MsFlags) -> Result<Owne
         .spawn()
         .context(|| "mount(2) is not permitted, and fusermount3 (package fuse3) does not start")?;
     drop(theirs);
-    let device = receive_fd(&ours);
+    let device = receive_fd(ours.as_fd());
     // its answer stands; what it said on the way is for the error
     let output = child.wait_with_output().context(|| "fusermount3")?;
     device.map_err(|e| {
@@ -204,26 +202,6 @@ fn by_helper(path: &Path, options: &MountOptions, flags: MsFlags) -> Result<Owne
         };
         Error::because(errno, said)
     })
-}
-
-fn receive_fd(socket: &OwnedFd) -> Result<OwnedFd> {
-    let mut byte = [0u8; 1];
-    let mut iov = [IoSliceMut::new(&mut byte)];
-    let mut space = nix::cmsg_space!([std::os::fd::RawFd; 1]);
-    let message = recvmsg::<()>(
-        socket.as_raw_fd(),
-        &mut iov,
-        Some(&mut space),
-        MsgFlags::MSG_CMSG_CLOEXEC,
-    )?;
-    for control in message.cmsgs()? {
-        if let ControlMessageOwned::ScmRights(fds) = control
-            && let Some(fd) = fds.first()
-        {
-            return Ok(crate::sys::process::own_fd(*fd));
-        }
-    }
-    Err(Error::because(Errno::EIO, "fusermount3 sent no fd"))
 }
 
 #[cfg(test)]

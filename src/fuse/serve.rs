@@ -13,7 +13,7 @@ use super::{device, ring, session};
 use crate::overlay::{Config, Engine, MakeLower};
 use crate::sys::ancestry::Ancestry;
 use crate::sys::fuse_dev::backing_open;
-use crate::sys::process::{Fork, close_inherited, fork, raise_file_limit};
+use crate::sys::process::{Fork, close_inherited, fork, leave_caller, raise_file_limit};
 use crate::vfs::error::Context;
 use crate::vfs::{Error, Result};
 use nix::errno::Errno;
@@ -56,6 +56,32 @@ pub fn run_over(
     begin(Stack::Over(make, config), options, mountpoint, foreground)
 }
 
+/// As [`run_over`], in the background; the process that serves the mount is a child of this one. The
+/// mount is not ready before [`Starting::ready`] returns.
+pub fn serve_over(
+    make: MakeLower,
+    config: &Config,
+    options: &MountOptions,
+    mountpoint: &Path,
+) -> Result<Starting> {
+    start(Stack::Over(make, config), options, mountpoint)
+}
+
+/// A process that is about to serve a mount.
+#[derive(Debug)]
+pub struct Starting {
+    server: Pid,
+    said: File,
+}
+
+impl Starting {
+    /// Waits until the mount is ready: the process that serves it.
+    pub fn ready(self) -> Result<Pid> {
+        wait_until_ready(self.server, self.said)?;
+        Ok(self.server)
+    }
+}
+
 /// What an engine is opened from.
 enum Stack<'a> {
     /// Directories, as the configuration says.
@@ -85,15 +111,19 @@ fn begin(
     mountpoint: &Path,
     foreground: bool,
 ) -> Result<()> {
-    if foreground {
-        return Ready::mount(stack, options, mountpoint)?.serve();
+    match foreground {
+        true => Ready::mount(stack, options, mountpoint)?.serve(),
+        false => start(stack, options, mountpoint)?.ready().map(drop),
     }
+}
+
+fn start(stack: Stack<'_>, options: &MountOptions, mountpoint: &Path) -> Result<Starting> {
     let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
     match fork()? {
-        Fork::Parent(child) => {
-            drop(writer);
-            wait_until_ready(child, reader.into())
-        }
+        Fork::Parent(server) => Ok(Starting {
+            server,
+            said: reader.into(),
+        }),
         Fork::Child => {
             drop(reader);
             let ended = background(stack, options, mountpoint, writer.into());
@@ -154,20 +184,6 @@ fn background(
             Err(e)
         }
     }
-}
-
-/// Lets go of what the caller has: working directory and stdio.
-fn leave_caller() -> Result<()> {
-    std::env::set_current_dir("/").context(|| "/")?;
-    let null = std::fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/null")
-        .context(|| "/dev/null")?;
-    rustix::stdio::dup2_stdin(&null)?;
-    rustix::stdio::dup2_stdout(&null)?;
-    rustix::stdio::dup2_stderr(&null)?;
-    Ok(())
 }
 
 /// Threads for what may take long.

@@ -39,6 +39,18 @@ pub struct Record {
     pub created: String,
     /// Where it was mounted last.
     pub mountpoint: Option<PathBuf>,
+    /// Where its changes are, if somebody gave a place for them: upper and work directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_in: Option<(PathBuf, PathBuf)>,
+}
+
+/// How a container is kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Keep {
+    /// It is to be gone when it ends: a crash may leave what cannot be read of it.
+    pub passing: bool,
+    /// Upper and work directory elsewhere, which are not removed with it.
+    pub kept_in: Option<(PathBuf, PathBuf)>,
 }
 
 /// A container.
@@ -54,12 +66,23 @@ pub struct Container {
 impl Container {
     /// The directory that takes the changes.
     pub fn upper(&self) -> PathBuf {
-        self.dir.join("upper")
+        match &self.record.kept_in {
+            Some((upper, _)) => upper.clone(),
+            None => self.dir.join("upper"),
+        }
     }
 
     /// The work directory beside it.
     pub fn work(&self) -> PathBuf {
-        self.dir.join("work")
+        match &self.record.kept_in {
+            Some((_, work)) => work.clone(),
+            None => self.dir.join("work"),
+        }
+    }
+
+    /// Its folder. What else is in there belongs to whoever runs it.
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// A directory to mount it on for a moment.
@@ -88,13 +111,12 @@ impl Container {
     /// Notes where it is mounted.
     pub fn note_mountpoint(&mut self, at: &Path) -> Result<()> {
         self.record.mountpoint = Some(at.to_owned());
-        self.write()
+        super::store::replace(&self.dir, &self.dir.join(RECORD), &self.text()?)
     }
 
-    fn write(&self) -> Result<()> {
-        let text = serde_json::to_vec_pretty(&self.record)
-            .map_err(|e| Error::because(Errno::EINVAL, format!("{RECORD}: {e}")))?;
-        super::store::replace(&self.dir, &self.dir.join(RECORD), &text)
+    fn text(&self) -> Result<Vec<u8>> {
+        serde_json::to_vec_pretty(&self.record)
+            .map_err(|e| Error::because(Errno::EINVAL, format!("{RECORD}: {e}")))
     }
 }
 
@@ -155,6 +177,7 @@ impl Store {
         name: Option<&str>,
         image: &Image,
         text: &str,
+        keep: &Keep,
     ) -> Result<Container> {
         let name = match name {
             Some(name) => name.to_owned(),
@@ -168,8 +191,14 @@ impl Store {
             let made = fs::DirBuilder::new().mode(mode).create(&path);
             made.context(|| path.display().to_string())?;
         }
-        if let Some(root) = root_meta(self, image)? {
-            dress(&stage.path().join("upper"), &root).context(|| "upper")?;
+        let upper = match &keep.kept_in {
+            Some((upper, _)) => upper.clone(),
+            None => stage.path().join("upper"),
+        };
+        // one that somebody gave may have been used before
+        let new = fs::read_dir(&upper).is_ok_and(|mut entries| entries.next().is_none());
+        if let Some(root) = root_meta(self, image)?.filter(|_| new) {
+            dress(&upper, &root).context(|| "upper")?;
         }
         let container = Container {
             record: Record {
@@ -178,11 +207,18 @@ impl Store {
                 id: image.id,
                 created: super::now(),
                 mountpoint: None,
+                kept_in: keep.kept_in.clone(),
             },
             dir: stage.path().to_owned(),
             name,
         };
-        container.write()?;
+        let record = container.dir.join(RECORD);
+        match keep.passing {
+            true => {
+                fs::write(&record, container.text()?).context(|| record.display().to_string())?
+            }
+            false => super::store::replace(&container.dir, &record, &container.text()?)?,
+        }
         match fs::rename(stage.path(), &dir) {
             Err(e)
                 if [ErrorKind::AlreadyExists, ErrorKind::DirectoryNotEmpty].contains(&e.kind()) =>
@@ -205,11 +241,14 @@ impl Store {
         check_name(name)?;
         let dir = self.uppers().join(name);
         let text = match fs::read(dir.join(RECORD)) {
-            Err(e) if e.kind() == ErrorKind::NotFound => {
+            Ok(text) if !text.is_empty() => text,
+            Err(e) if e.kind() != ErrorKind::NotFound => {
+                return Err(Error::from(e).context(format!("container {name:?}")));
+            }
+            _ => {
                 let why = format!("no container {name:?}");
                 return Err(Error::because(Errno::ENOENT, why));
             }
-            other => other.context(|| format!("container {name:?}"))?,
         };
         let record = serde_json::from_slice(&text)
             .map_err(|e| Error::because(Errno::EBADMSG, format!("container {name:?}: {e}")))?;
@@ -223,11 +262,12 @@ impl Store {
         let mut names = Vec::new();
         for entry in fs::read_dir(&dir).context(|| dir.display().to_string())? {
             let name = entry?.file_name().into_string().ok();
-            names.extend(
-                name.filter(|n| check_name(n).is_ok() && dir.join(n).join(RECORD).exists()),
-            );
+            let has_record = |name: &String| {
+                // an empty one is what a crash leaves of a passing container
+                fs::metadata(dir.join(name).join(RECORD)).is_ok_and(|meta| meta.len() > 0)
+            };
+            names.extend(name.filter(|n| check_name(n).is_ok() && has_record(n)));
         }
-        names.retain(|name| check_name(name).is_ok());
         names.sort();
         Ok(names)
     }
@@ -240,29 +280,53 @@ impl Store {
 
     /// Removes a container with all that was changed in it. One that is mounted stays.
     pub fn remove_container(&self, container: &Container) -> Result<()> {
-        let busy = |why: String| Error::because(Errno::EBUSY, why);
         if let Some(at) = container.mounted_on()? {
             let why = format!(
                 "container {:?} is mounted on {}",
                 container.name,
                 at.display()
             );
-            return Err(busy(why));
+            return Err(Error::because(Errno::EBUSY, why));
         }
+        self.discard(&container.name, &container.dir, &container.upper())
+    }
+
+    /// Removes a container whose record cannot be read.
+    pub fn remove_damaged_container(&self, name: &str) -> Result<()> {
+        check_name(name)?;
+        let dir = self.uppers().join(name);
+        self.discard(name, &dir, &dir.join("upper"))
+    }
+
+    fn discard(&self, name: &str, dir: &Path, upper: &Path) -> Result<()> {
         // mounted where this process does not see it: the lock of its upper tells; a mount that was
         // ended just now lets go of it when its process has written what is left
-        let upper = fs::File::open(container.upper()).context(|| "upper")?;
+        let upper = fs::File::open(upper).context(|| format!("upper of container {name:?}"))?;
         let began = Instant::now();
         while upper.try_lock().is_err() {
             if began.elapsed() > LET_GO {
-                return Err(busy(format!("container {:?} is in use", container.name)));
+                let why = format!("container {name:?} is in use");
+                return Err(Error::because(Errno::EBUSY, why));
             }
-            std::thread::sleep(Duration::from_millis(10));
+            std::thread::sleep(Duration::from_millis(1));
         }
         let gone = self.staging()?;
         let place = gone.path().join("container");
-        fs::rename(&container.dir, &place).context(|| container.dir.display().to_string())
+        fs::rename(dir, &place).context(|| dir.display().to_string())
         // what is staged and not published goes away
+    }
+
+    /// Removes what a crash left of passing containers: folders with an empty record. Nobody else may
+    /// use the store.
+    pub(super) fn sweep_containers(&self) -> Result<()> {
+        let dir = self.uppers();
+        for entry in fs::read_dir(&dir).context(|| dir.display().to_string())? {
+            let path = entry?.path();
+            if fs::metadata(path.join(RECORD)).is_ok_and(|meta| meta.len() == 0) {
+                super::store::remove(&path)?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -34,7 +34,7 @@ pub mod tree;
 pub mod unpack;
 
 /// This moment, RFC 3339, in seconds: what documents of images say.
-fn now() -> String {
+pub fn now() -> String {
     let now = jiff::Timestamp::now();
     let seconds = jiff::Timestamp::from_second(now.as_second());
     seconds.unwrap_or(now).to_string()

@@ -103,6 +103,9 @@ pub struct Recipe {
     pub root: PathBuf,
     /// The image's manifest.
     pub manifest: Descriptor,
+    /// Something else keeps the image in the store for as long as its tree is open: a container that is
+    /// not removed before.
+    pub kept: bool,
 }
 
 impl Recipe {
@@ -114,7 +117,11 @@ impl Recipe {
         let Some(chain) = image.chain_id() else {
             return Ok(Arc::new(EmptyLower));
         };
-        let contents = StoreContents::new(&store, store.pin(&image)?);
+        let pin = match self.kept {
+            true => None,
+            false => Some(store.pin(&image)?),
+        };
+        let contents = StoreContents::new(&store, pin);
         let index = store.index_path(chain);
         Ok(Arc::new(ImageLower::open(&index, Box::new(contents), key)?))
     }

@@ -1,12 +1,21 @@
-//! Processes: becoming a daemon.
-#![allow(unsafe_code, reason = "fork and close_range have no safe wrapper")]
+//! Processes: becoming a daemon, and what one process hands to another.
+#![allow(
+    unsafe_code,
+    reason = "fork, what happens before exec, and close_range have no safe wrapper"
+)]
 
+use crate::vfs::error::Context;
 use crate::vfs::{Error, Result};
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::SigSet;
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use nix::unistd::{ForkResult, Pid};
+use std::io::IoSliceMut;
 use std::num::NonZeroUsize;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 /// The two sides of a fork.
 #[derive(Debug)]
@@ -54,10 +63,68 @@ pub fn close_inherited(keep: BorrowedFd<'_>) -> Result<()> {
     close(keep.saturating_add(1), libc::c_uint::MAX)
 }
 
+/// Lets go of what the caller has: working directory and stdio.
+pub fn leave_caller() -> Result<()> {
+    std::env::set_current_dir("/").context(|| "/")?;
+    let null = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/null")
+        .context(|| "/dev/null")?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdout(&null)?;
+    rustix::stdio::dup2_stderr(&null)?;
+    Ok(())
+}
+
+/// Receives an fd over a socket.
+pub fn receive_fd(socket: BorrowedFd<'_>) -> Result<OwnedFd> {
+    // the sender says something with it, a name perhaps, which matters to nobody here
+    let mut said = [0u8; 4096];
+    let mut iov = [IoSliceMut::new(&mut said)];
+    let mut space = nix::cmsg_space!([RawFd; 1]);
+    let message = recvmsg::<()>(
+        socket.as_raw_fd(),
+        &mut iov,
+        Some(&mut space),
+        MsgFlags::MSG_CMSG_CLOEXEC,
+    )?;
+    for control in message.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(fds) = control
+            && let Some(fd) = fds.first()
+        {
+            return Ok(own_fd(*fd));
+        }
+    }
+    Err(Error::because(Errno::EIO, "no fd was sent"))
+}
+
 /// Takes an fd that was received over a socket.
-pub fn own_fd(fd: RawFd) -> OwnedFd {
+fn own_fd(fd: RawFd) -> OwnedFd {
     // SAFETY: recvmsg made it for this process alone, and nobody else knows it.
     unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// Has a program begin with no signal blocked, whatever this process has blocked for itself.
+pub fn unblock_signals(command: &mut Command) -> &mut Command {
+    let unblock = || {
+        let none = SigSet::empty();
+        none.thread_set_mask().map_err(std::io::Error::from)
+    };
+    // SAFETY: between fork and exec it makes one system call, on memory of its own.
+    unsafe { command.pre_exec(unblock) }
+}
+
+/// Sends a signal by its number, which may be a real-time one.
+pub fn send_signal(pid: i32, signal: i32) -> Result<()> {
+    if pid <= 0 {
+        return Err(Error::because(Errno::EINVAL, format!("process {pid}")));
+    }
+    // SAFETY: kill(2) takes two numbers and touches no memory of this process.
+    match unsafe { libc::kill(pid, signal) } {
+        0 => Ok(()),
+        _ => Err(Errno::last().into()),
+    }
 }
 
 /// A share of the files that this process may have open: `percent` of the limit, `most` at most.

@@ -9,17 +9,17 @@ use crate::vfs::error::Context;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-/// Packs and objects, for as long as a mount needs them. It holds no lock of the store: the pin keeps
-/// the image, and what is there never changes.
+/// Packs and objects, for as long as a mount needs them. It holds no lock of the store: a pin, or a
+/// container, keeps the image, and what is there never changes.
 #[derive(Debug)]
 pub struct StoreContents {
     root: PathBuf,
-    _pin: Pin,
+    _pin: Option<Pin>,
 }
 
 impl StoreContents {
-    /// Of the image that `pin` keeps.
-    pub fn new(store: &Store, pin: Pin) -> StoreContents {
+    /// Of the image that `pin` keeps, or a container if there is none.
+    pub fn new(store: &Store, pin: Option<Pin>) -> StoreContents {
         StoreContents {
             root: store.root().to_owned(),
             _pin: pin,

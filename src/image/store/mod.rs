@@ -33,8 +33,8 @@ pub use images::{Image, same_count};
 pub use layers::{INFO, LayerInfo};
 pub use names::Entry;
 pub use pins::{Pin, User};
-pub(super) use publish::replace;
 pub use publish::{Staging, Temp};
+pub(super) use publish::{remove, replace};
 
 use crate::vfs::error::{Context, absent_ok};
 use crate::vfs::{Error, Result};
@@ -163,6 +163,7 @@ impl Exclusive {
             _lock: lock,
         };
         publish::sweep(&store.path(TMP))?;
+        store.sweep_containers()?;
         Ok(Exclusive(store))
     }
 }

@@ -75,13 +75,13 @@ impl Store {
 
     /// Keeps what the image needs, its layers, objects and index, for as long as the pin lives.
     pub fn pin(&self, image: &Image) -> Result<Pin> {
-        let mut file = self.temp()?;
+        let file = self.temp()?;
         fs::write(file.path(), render(&image.manifest)?).context(|| "pin")?;
         // nobody removes pins meanwhile: this store is open
         let path = self
             .path(PINS)
             .join(file.path().file_name().unwrap_or_default());
-        file.file().sync_all().context(|| "pin")?;
+        // not synced: a crash ends the process, and with it the pin, whatever is left of the file
         fs::rename(file.path(), &path).context(|| path.display().to_string())?;
         Ok(Pin {
             _lock: Lock::exclusive(&path)?,

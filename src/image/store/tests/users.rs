@@ -1,6 +1,7 @@
 //! What uses images, and keeps them.
 
 use super::*;
+use crate::image::container::Keep;
 
 #[test]
 fn a_container_keeps_its_image() {
@@ -8,7 +9,10 @@ fn a_container_keeps_its_image() {
     let a = bed.image("a");
     bed.store.tag(&name("a"), &a).unwrap();
     let image = bed.store.resolve("a").unwrap();
-    let container = bed.store.make_container(Some("web"), &image, "a").unwrap();
+    let container = bed
+        .store
+        .make_container(Some("web"), &image, "a", &Keep::default())
+        .unwrap();
     // something in the folder that is no container is nobody's
     fs::create_dir(bed.store.uppers().join("other")).unwrap();
     bed.store.untag(&name("a")).unwrap();
@@ -35,7 +39,9 @@ fn an_image_in_use_says_by_what() {
     let pin = bed.store.pin(&image).unwrap();
     let e = bed.store.check_unused(image.digest).unwrap_err();
     assert!(e.is(Errno::EBUSY) && e.reason().contains("mounted"), "{e}");
-    bed.store.make_container(Some("web"), &image, "a").unwrap();
+    bed.store
+        .make_container(Some("web"), &image, "a", &Keep::default())
+        .unwrap();
     let e = bed.store.check_unused(image.digest).unwrap_err();
     assert!(
         e.is(Errno::EBUSY) && e.reason().contains("container \"web\""),
@@ -53,7 +59,9 @@ fn a_container_that_cannot_be_read_stops_a_collection() {
     let a = bed.image("a");
     bed.store.keep(&a).unwrap();
     let image = bed.store.image(&a).unwrap();
-    bed.store.make_container(Some("web"), &image, "a").unwrap();
+    bed.store
+        .make_container(Some("web"), &image, "a", &Keep::default())
+        .unwrap();
     let record = bed.store.uppers().join("web/container.json");
     fs::write(&record, "{").unwrap();
     let e = bed.store.garbage(false).unwrap_err();

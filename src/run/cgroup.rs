@@ -1,0 +1,103 @@
+//! Control groups: how this machine has them, where a container's are, and their end.
+//!
+//! The runtime makes them and puts the container in. It would also remove them, by one more start
+//! of itself; that is done here, since it costs a container that lives for milliseconds as much
+//! again.
+
+use crate::vfs::Error;
+use crate::vfs::Result;
+use crate::vfs::error::{Context, absent_ok};
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+const TOP: &str = "/sys/fs/cgroup";
+
+/// The group that all containers' groups are in.
+const PARENT: &str = "vellum";
+
+/// How long the kernel may take to see that a group is empty.
+const EMPTY: Duration = Duration::from_secs(3);
+
+/// The group of the container with this ID, for the runtime.
+pub fn path(id: &str) -> PathBuf {
+    Path::new("/").join(PARENT).join(id)
+}
+
+/// True if all controllers are in one hierarchy (cgroup v2).
+pub fn is_unified() -> bool {
+    Path::new(TOP).join("cgroup.controllers").exists()
+}
+
+/// True if some controllers are in a hierarchy of version 2, and others in ones of version 1. `crun`
+/// does not work with that.
+pub fn is_mixed() -> bool {
+    let path = Path::new(TOP).join("unified/cgroup.controllers");
+    fs::read_to_string(path).is_ok_and(|controllers| !controllers.trim().is_empty())
+}
+
+/// The directories of a container's groups.
+fn groups(id: &str) -> Vec<PathBuf> {
+    let below = Path::new(PARENT).join(id);
+    let top = Path::new(TOP);
+    let mut found = vec![top.join(&below)];
+    // a controller's directory may be a link to that of several
+    let hierarchies = fs::read_dir(top).into_iter().flatten().flatten();
+    found.extend(hierarchies.map(|h| h.path().join(&below)));
+    found.retain(|group| group.is_dir());
+    found
+}
+
+/// Removes a container's groups, with those in them. Nothing of it may run any more, or it is killed.
+pub fn remove(id: &str) -> Result<()> {
+    let began = Instant::now();
+    for group in groups(id) {
+        loop {
+            match remove_tree(&group) {
+                Ok(()) => break,
+                Err(e) if e.is(Errno::EBUSY) && began.elapsed() < EMPTY => kill_all(&group),
+                Err(e) => return Err(e),
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    Ok(())
+}
+
+fn remove_tree(group: &Path) -> Result<()> {
+    let what = || group.display().to_string();
+    match fs::remove_dir(group).map_err(Error::from) {
+        Err(e) if e.is(Errno::EBUSY) || e.is(Errno::ENOTEMPTY) => {}
+        other => return absent_ok(other).map(drop).context(what),
+    }
+    let Some(entries) = absent_ok(fs::read_dir(group).map_err(Error::from)).context(what)? else {
+        return Ok(());
+    };
+    for entry in entries.flatten().filter(|e| e.path().is_dir()) {
+        remove_tree(&entry.path())?;
+    }
+    let removed = fs::remove_dir(group).map_err(Error::from);
+    absent_ok(removed).map(drop).context(what)
+}
+
+/// Best effort: what cannot be killed keeps the group, which is then told.
+fn kill_all(group: &Path) {
+    let text = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+    for pid in text
+        .lines()
+        .filter_map(|l| l.parse().ok())
+        .filter(|p| *p > 1)
+    {
+        if let Err(e) = kill(Pid::from_raw(pid), Signal::SIGKILL) {
+            log::debug!("process {pid} of {}: {e}", group.display());
+        }
+    }
+    for entry in fs::read_dir(group).into_iter().flatten().flatten() {
+        if entry.path().is_dir() {
+            kill_all(&entry.path());
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! Containers that run: an image's root file system by a mount of ours, and the rest by an OCI
+//! runtime.
+//!
+//! A *container* here is what [`crate::image::container`] calls so, with more in its folder: what is
+//! asked of it ([`Config`]), what is known of its last run ([`State`]), what it wrote. The mount is
+//! as `vellum mount` makes it, by a process of its own; namespaces, control groups and the start of
+//! the command are the runtime's business (`crun`, `runc`, `youki`). One process, the *monitor*,
+//! holds a lock on the folder while the container lives, and clears up after it.
+
+mod caps;
+mod cgroup;
+mod config;
+mod control;
+mod devices;
+mod exec;
+mod failure;
+mod files;
+mod folder;
+mod leftovers;
+mod limits;
+mod monitor;
+mod process;
+mod pump;
+mod record;
+mod rootless;
+mod runtime;
+mod seccomp;
+mod spec;
+mod tty;
+mod user;
+mod volume;
+
+pub use caps::check as check_capabilities;
+pub use config::{Config, Network, new_id};
+pub use control::{kill, parse_signal, remove, stop};
+pub use exec::{Exec, exec};
+pub use failure::{FAILED, Failure, KILLED, NOT_EXECUTABLE, NOT_FOUND};
+pub use folder::{Folder, State, Status};
+pub use limits::{Limits, Ulimit, cpus, size, ulimit};
+pub use monitor::{Job, background, foreground};
+pub use process::command;
+pub use record::{Line, Reader, Stream};
+pub use rootless::enter as enter_user_namespace;
+pub use runtime::text;
+pub use volume::Volume;

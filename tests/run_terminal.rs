@@ -1,0 +1,91 @@
+//! `vellum run -t`: a real terminal, with script(1) as the one who sits at it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+
+mod live;
+mod running;
+
+use live::{VELLUM, skip};
+use running::{Bed, find, may_run};
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+/// What is seen at a terminal of 100 columns and 30 lines where this is run, and `typed`.
+fn at_terminal(bed: &Bed, args: &str, typed: &[&str]) -> (String, Option<i32>) {
+    let line = format!("stty cols 100 rows 30; exec {VELLUM} {args}");
+    let mut child = Command::new("script")
+        .args(["-qefc", &line, "/dev/null"])
+        .env("VELLUM_ROOT", bed.at("store"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    for line in typed {
+        // Ctrl-C throws away what was typed and not yet read
+        std::thread::sleep(std::time::Duration::from_millis(1500));
+        input.write_all(line.as_bytes()).unwrap();
+    }
+    // kept open: script ends its program where its input ends
+    let out = child.wait_with_output().unwrap();
+    drop(input);
+    (
+        String::from_utf8_lossy(&out.stdout).into_owned(),
+        out.status.code(),
+    )
+}
+
+#[test]
+fn a_terminal_passes_through() {
+    if !may_run() {
+        return;
+    }
+    if find("script").is_none() {
+        return skip("no script(1)");
+    }
+    let bed = Bed::new();
+    let (said, code) = at_terminal(
+        &bed,
+        "run --rm -it bb:1 sh -c 'tty; stty size; echo $TERM; exit 4'",
+        &[],
+    );
+    assert!(
+        said.contains("/dev/pts/0") && said.contains("30 100") && said.contains("xterm"),
+        "{said}"
+    );
+    assert_eq!(code, Some(4));
+    // what is typed reaches a shell, Ctrl-C the program that runs in it, and not this end
+    let typed = [
+        "echo $((20+22))\nsleep 1000\n",
+        "\x03",
+        "echo after:$((1+1))\nexit 3\n",
+    ];
+    let (said, code) = at_terminal(&bed, "run --rm -it bb:1 sh", &typed);
+    assert!(said.contains("42") && said.contains("after:2"), "{said}");
+    assert_eq!(code, Some(3));
+    // the same by exec
+    bed.ok(&[
+        "run",
+        "-d",
+        "-t",
+        "--name",
+        "t",
+        "bb:1",
+        "sh",
+        "-c",
+        "tty; sleep 1000",
+    ]);
+    let (said, code) = at_terminal(&bed, "exec -it t sh -c 'tty; stty size; exit 6'", &[]);
+    assert!(
+        said.contains("/dev/pts/1") && said.contains("30 100"),
+        "{said}"
+    );
+    assert_eq!(code, Some(6));
+    // and what a container with a terminal wrote in the background was kept
+    assert_eq!(bed.ok(&["logs", "t"]), "/dev/pts/0\r\n");
+    bed.ok(&["rm", "-f", "t"]);
+    bed.nothing_is_left();
+}
