@@ -52,6 +52,10 @@ fuzz: ## each fuzz target for FUZZ_SECONDS (60) under AddressSanitizer; TARGETS=
 bench: build ## measure beside the installed peers, as root; 15 minutes (BENCH="--rounds 7" has other options instead)
 	@scripts/bench.sh "$(TARGET)/release/vellum" bench --out "$(TARGET)/bench" $(BENCH)
 
+bench-images: build ## what loading and committing images costs, beside podman, containerd, umoci; as root
+	@scripts/deps.sh demo bench-images
+	@scripts/bench-images.sh
+
 conformance: build ## the public suites, whole, beside plain ext4 and kernel overlayfs (about an hour)
 	@scripts/deps.sh conformance
 	@scripts/conformance.sh full

@@ -2,7 +2,7 @@
 # Installs what the build, the demo and the tests need on a Debian machine, and only what is
 # missing. Without root it asks sudo; on another distribution it says what to install by hand.
 #
-#   scripts/deps.sh [build|demo|test|conformance]...      (default: build)
+#   scripts/deps.sh [build|demo|test|conformance|bench-images]...      (default: build)
 set -eu
 . "$(dirname "$0")/lib.sh"
 
@@ -14,6 +14,7 @@ DEMO="$RUN debootstrap:debootstrap fuse3:fusermount3 attr:getfattr mount:mount u
 TEST="$DEMO acl:setfacl rsync:rsync git:git sqlite3:sqlite3 strace:strace umoci:umoci libcap2-bin:setcap zstd:zstd
     podman:podman buildah:buildah containerd:containerd busybox-static:busybox catatonit:catatonit uidmap:newuidmap
     unionfs-fuse:unionfs mergerfs:mergerfs"
+BENCH_IMAGES="podman:podman containerd:containerd umoci:umoci skopeo:skopeo time:/usr/bin/time"
 CONFORMANCE="$DEMO stress-ng:stress-ng fio:fio e2fsprogs:mkfs.ext4 acl:setfacl"
 
 have() {
@@ -69,7 +70,8 @@ for what in "$@"; do
         demo) list=$DEMO ;;
         test) list=$TEST ;;
         conformance) list=$CONFORMANCE ;;
-        *) die "build, demo, test or conformance, not '$what'" ;;
+        bench-images) list=$BENCH_IMAGES ;;
+        *) die "build, demo, test, conformance or bench-images, not '$what'" ;;
     esac
     lacking=$(missing "$list")
     # shellcheck disable=SC2086  # a list of package names

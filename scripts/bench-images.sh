@@ -1,0 +1,173 @@
+#!/bin/bash
+# What images cost: loading one, and committing a container with one changed file, beside the tools
+# that people use for it. All take turns, in random order; medians, and from the least to the most.
+#
+#   scripts/bench-images.sh [ARCHIVE]      an OCI archive; none: the image of 'make demo'
+#
+# ROUNDS=5. Peers are those that are installed: podman over kernel overlayfs, and over each
+# fuse-overlayfs that MOUNT_PROGRAMS names (default: the one in the PATH); containerd; umoci.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+need_root "$@"
+
+VELLUM=${VELLUM:-$TARGET/release/vellum}
+ARCHIVE=${1:-$CACHE/demo/image.tar}
+[ -f "$ARCHIVE" ] || die "no $ARCHIVE; 'make demo' makes one"
+ROUNDS=${ROUNDS:-5}
+MOUNT_PROGRAMS=${MOUNT_PROGRAMS-$(command -v fuse-overlayfs || true)}
+PLACE=$(mktemp -d /dev/shm/vellum-bench.XXXXXX)
+FS=$PLACE/fs
+CONTAINERD=
+export VELLUM_ROOT=$FS/vellum TMPDIR=$FS/tmp CONTAINERS_CONF=$PLACE/containers.conf
+
+tidy() {
+    local status=$?
+    trap - EXIT INT TERM
+    for conf in "$PLACE"/*.storage; do
+        [ ! -f "$conf" ] || CONTAINERS_STORAGE_CONF=$conf podman umount -a -f >"$PLACE/log" 2>&1 || true
+    done
+    ! mountpoint -q "$PLACE/mnt" || umount -l "$PLACE/mnt"
+    if [ -n "$CONTAINERD" ]; then
+        kill "$CONTAINERD" 2>/dev/null || true
+        wait "$CONTAINERD" 2>/dev/null || true
+    fi
+    ! mountpoint -q "$FS" || umount -R "$FS" || umount -lR "$FS"
+    rm -rf "$PLACE"
+    exit $status
+}
+trap tidy EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+mkdir "$FS" "$PLACE/mnt"
+truncate -s 12G "$PLACE/ext4"
+mkfs.ext4 -q -F -E lazy_itable_init=0,lazy_journal_init=0 "$PLACE/ext4"
+mount -o loop "$PLACE/ext4" "$FS"
+mkdir "$FS/tmp"
+cp "$ARCHIVE" "$FS/image.tar"
+printf '[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "none"\nlock_type = "file"\n' >"$CONTAINERS_CONF"
+
+# The storage of podman by a mount program; none: kernel overlayfs.
+storage() { # name, program
+    {
+        printf '[storage]\ndriver = "overlay"\ngraphroot = "%s"\nrunroot = "%s"\n' "$FS/$1" "$FS/$1.run"
+        [ -z "$2" ] || printf '[storage.options.overlay]\nmount_program = "%s"\n' "$2"
+    } >"$PLACE/$1.storage"
+}
+podman_in() { # name, arguments
+    local conf=$PLACE/$1.storage
+    shift
+    CONTAINERS_STORAGE_CONF=$conf podman "$@"
+}
+
+# Runs "$@" and writes down how long it took and how much memory it had, under $1.
+measure() {
+    local name=$1
+    shift
+    sync -f "$FS"
+    if ! /usr/bin/time -q -f '%e %M' -o "$PLACE/took" "$@" >"$PLACE/log" 2>&1; then
+        tail -5 "$PLACE/log" >&2
+        die "failed: $*"
+    fi
+    printf '%s %s\n' "$name" "$(cat "$PLACE/took")" >>"$PLACE/samples"
+}
+
+# A table from the samples: median, spread, times the first one's, memory.
+report() { # title, name of the one to compare with
+    printf '\n%s\n' "$1"
+    sort -k1,1 -k2,2g "$PLACE/samples" | awk -v base="$2" '
+        function close_group() {
+            if (!n) return
+            names[++k] = name
+            median[name] = n % 2 ? t[(n + 1) / 2] : (t[n / 2] + t[n / 2 + 1]) / 2
+            least[name] = t[1]; most[name] = t[n]; peak[name] = m
+            n = 0; m = 0
+        }
+        $1 != name { close_group(); name = $1 }
+        { t[++n] = $2; if ($3 > m) m = $3 }
+        END {
+            close_group()
+            printf "  %-28s %10s %19s %8s %12s\n", "", "median", "spread", "times", "memory"
+            for (i = 1; i <= k; i++) {
+                x = names[i]
+                printf "  %-28s %8.2f s %8.2f to %6.2f s %7.1fx %8.0f MiB\n", x, median[x], least[x], most[x],
+                    median[x] / (median[base] > 0 ? median[base] : 0.001), peak[x] / 1024
+            }
+        }'
+    : >"$PLACE/samples"
+}
+
+have() { command -v "$1" >/dev/null; }
+PEERS=vellum
+storage podman ''
+! have podman || PEERS="$PEERS podman"
+if have containerd && have ctr; then
+    printf 'version = 2\nroot = "%s"\nstate = "%s"\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n[grpc]\naddress = "%s"\n' \
+        "$FS/ctr" "$PLACE/ctr" "$PLACE/ctr.sock" >"$PLACE/ctr.toml"
+    containerd -c "$PLACE/ctr.toml" >"$PLACE/ctr.log" 2>&1 &
+    CONTAINERD=$!
+    for _ in $(seq 100); do ctr -a "$PLACE/ctr.sock" version >/dev/null 2>&1 && break || sleep 0.1; done
+    PEERS="$PEERS containerd"
+fi
+if have umoci && have skopeo; then
+    skopeo copy -q "oci-archive:$FS/image.tar" "oci:$FS/layout:t"
+    PEERS="$PEERS umoci"
+fi
+
+load() {
+    case $1 in
+        vellum)
+            rm -rf "$VELLUM_ROOT"
+            measure vellum "$VELLUM" load -q --name measured:1 "$FS/image.tar" ;;
+        podman)
+            podman_in podman rmi -a -f >"$PLACE/log" 2>&1
+            measure podman env CONTAINERS_STORAGE_CONF="$PLACE/podman.storage" podman load -q -i "$FS/image.tar" ;;
+        containerd)
+            ctr -a "$PLACE/ctr.sock" image ls -q | xargs -r ctr -a "$PLACE/ctr.sock" image rm --sync >"$PLACE/log"
+            measure containerd ctr -a "$PLACE/ctr.sock" image import --base-name measured "$FS/image.tar" ;;
+        umoci)
+            rm -rf "$FS/bundle"
+            measure umoci umoci unpack --image "$FS/layout:t" "$FS/bundle" ;;
+    esac
+}
+say "bench-images: loading ($PEERS), $ROUNDS rounds"
+for _ in $(seq "$ROUNDS"); do
+    for peer in $(printf '%s\n' $PEERS | shuf); do load "$peer"; done
+done
+[ -z "$CONTAINERD" ] || PEERS_NOTE='; memory of ctr is that of the client alone'
+report "Loading to mountable: $(du -h --apparent-size "$FS/image.tar" | cut -f1) archive${PEERS_NOTE:-}" vellum
+
+COMMITS=vellum
+if have podman; then
+    for program in $MOUNT_PROGRAMS; do
+        name=podman-$(basename "$program")-$("$program" --version 2>&1 | sed -n 's/^.*overlayfs[^0-9]*\([0-9.]*\).*/\1/p' | head -1)
+        storage "$name" "$program"
+        podman_in "$name" load -q -i "$FS/image.tar" >"$PLACE/log"
+        COMMITS="$COMMITS $name"
+    done
+    COMMITS="$COMMITS podman"
+fi
+commit() {
+    case $1 in
+        vellum)
+            "$VELLUM" mount --name changed measured:1 "$PLACE/mnt" >"$PLACE/log"
+            date >"$PLACE/mnt/etc/changed"
+            measure vellum "$VELLUM" commit changed "measured:$RANDOM"
+            "$VELLUM" umount "$PLACE/mnt" && "$VELLUM" rm changed >"$PLACE/log" ;;
+        *)
+            local image container mnt
+            image=$(podman_in "$1" images -q | head -1)
+            container=$(podman_in "$1" create "$image" true)
+            mnt=$(podman_in "$1" mount "$container")
+            date >"$mnt/etc/changed"
+            measure "$1" env CONTAINERS_STORAGE_CONF="$PLACE/$1.storage" podman commit -q "$container" "changed-$RANDOM"
+            podman_in "$1" umount "$container" >"$PLACE/log"
+            podman_in "$1" rm "$container" >"$PLACE/log" ;;
+    esac
+}
+say "bench-images: committing one changed file ($COMMITS), $ROUNDS rounds"
+# a pause: podman waits for the clock to reach the next second, wherever it began
+for _ in $(seq "$ROUNDS"); do
+    for peer in $(printf '%s\n' $COMMITS | shuf); do commit "$peer"; done
+done
+report "Committing one changed file: an image of $("$VELLUM" inspect measured:1 | grep -c 'sha256:') digests" vellum
