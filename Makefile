@@ -12,7 +12,7 @@ COMPLETIONS := bash-completion/completions zsh/site-functions fish/vendor_comple
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test check fuzz fuzz-build bench conformance conformance-short install clean
+.PHONY: help deps build demo test check fuzz fuzz-build bench bench-images conformance conformance-short install clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
