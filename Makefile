@@ -3,7 +3,7 @@
 CARGO  ?= cargo
 PREFIX ?= /usr/local
 # What ends within 15 minutes on two processors: without the best options of peers, and depths between.
-BENCH  ?= --peers defaults --rounds 3 --layers 1,32,100 --threads 2 --large 128 --max-time 13
+BENCH  ?= --peers defaults --rounds 3 --layers 1,32,100 --threads 2 --large 128 --nodes 50000 --max-time 13
 BINDIR ?= $(PREFIX)/bin
 MANDIR ?= $(PREFIX)/share/man
 # where mount(8) looks for its helpers

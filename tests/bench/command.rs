@@ -1,9 +1,13 @@
 //! The command: what it writes, how it ends.
 
 use super::helpers::*;
+use super::live;
 
 #[test]
 fn ctrl_c_cleans_up_and_shows_what_there_is() {
+    if !live::may_mount() {
+        return;
+    }
     let _one = ONE.lock().unwrap_or_else(|e| e.into_inner());
     let s = scratch();
     let mut child = Command::new(env!("CARGO_BIN_EXE_vellum"))
@@ -52,6 +56,9 @@ fn ctrl_c_cleans_up_and_shows_what_there_is() {
 
 #[test]
 fn an_image_of_the_store_can_be_the_tree() {
+    if !live::may_mount() {
+        return;
+    }
     let _one = ONE.lock().unwrap_or_else(|e| e.into_inner());
     let s = scratch();
     let (mine, inner) = (s.dir("mine").unwrap(), s.dir("inner").unwrap());
@@ -97,6 +104,9 @@ fn an_image_of_the_store_can_be_the_tree() {
 
 #[test]
 fn the_results_are_json_with_raw_samples() {
+    if !live::may_mount() {
+        return;
+    }
     let _one = ONE.lock().unwrap_or_else(|e| e.into_inner());
     let s = scratch();
     let out = s.path().join("out");
@@ -158,6 +168,9 @@ fn the_list_has_operations_and_peers() {
 /// Two runs are compared by the program: a run is like itself, and a rival of half the speed is told.
 #[test]
 fn two_runs_are_compared() {
+    if !live::may_mount() {
+        return;
+    }
     let _one = ONE.lock().unwrap_or_else(|e| e.into_inner());
     let s = scratch();
     let mut o = options(&s, &["plain", "vellum-image"], &["stat", "create"]);

@@ -15,6 +15,7 @@ pub use vellum::bench::peers::{How, Peer, Places};
 pub use vellum::bench::scratch::{Scratch, mounts_beneath};
 pub use vellum::bench::tree::Shape;
 pub use vellum::bench::variant::Variant;
+pub use vellum::bench::worker::{Job, Worker};
 pub use vellum::bench::{
     Options, RealTree, fingerprint, report, results::Results, run, transfer, tree,
 };

@@ -94,7 +94,7 @@ fn found(vellum: &Path) -> Selection {
         s.add("overlayfs", How::Kernel(&[]), kernel.clone());
         s.add("overlayfs-best", How::Kernel(OVERLAYFS_BEST), kernel);
     } else {
-        s.leave_out("overlayfs and vellum-passthrough: they need root");
+        s.leave_out("overlayfs, vellum-passthrough, vellum-image-passthrough: they need root");
     }
     let all = in_path("fuse-overlayfs");
     if all.is_empty() {
@@ -212,6 +212,7 @@ impl Selection {
             ("vellum-passthrough", passthrough, false, root),
             ("vellum-image", "io_uring=off", true, true),
             ("vellum-image-io-uring", "io_uring=on", true, offered),
+            ("vellum-image-passthrough", passthrough, true, root),
             ("vellum-image-best", best, true, true),
         ] {
             if found {
