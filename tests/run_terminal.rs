@@ -15,9 +15,16 @@ use std::process::{Command, Stdio};
 
 /// What is seen at a terminal of 100 columns and 30 lines where this is run, and `typed`.
 fn at_terminal(bed: &Bed, args: &str, typed: &[&str]) -> (String, Option<i32>) {
-    let line = format!("stty cols 100 rows 30; exec {VELLUM} {args}");
+    run_at_terminal(
+        bed,
+        &format!("stty cols 100 rows 30; exec {VELLUM} {args}"),
+        typed,
+    )
+}
+
+fn run_at_terminal(bed: &Bed, line: &str, typed: &[&str]) -> (String, Option<i32>) {
     let mut child = Command::new("script")
-        .args(["-qefc", &line, "/dev/null"])
+        .args(["-qefc", line, "/dev/null"])
         .env("VELLUM_ROOT", bed.at("store"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -57,6 +64,12 @@ fn a_terminal_passes_through() {
         "{said}"
     );
     assert_eq!(code, Some(4));
+    // a new size reaches it, too
+    let resized = "run --rm -it bb:1 sh -c 'trap \"stty size; exit 5\" WINCH; echo on; while :; do sleep 0.1; done'";
+    let line = format!("(sleep 2; stty cols 77 rows 22 </dev/tty) & exec {VELLUM} {resized}");
+    let (said, code) = run_at_terminal(&bed, &line, &[]);
+    assert!(said.contains("22 77"), "{said}");
+    assert_eq!(code, Some(5));
     // what is typed reaches a shell, Ctrl-C the program that runs in it, and not this end
     let typed = [
         "echo $((20+22))\nsleep 1000\n",

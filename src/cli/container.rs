@@ -121,7 +121,7 @@ impl What {
         {
             super::print(&format!("{}\n", container.name));
         }
-        let recipe = recipe(store, &self.image);
+        let recipe = recipe(store, &self.image, self.container.is_some());
         match serve::mount_over("vellum", Box::new(move |key| recipe.open(key)), &request) {
             ExitCode::SUCCESS => ExitCode::SUCCESS,
             failed => self.give_up(store, |_| failed),
@@ -150,11 +150,12 @@ fn is_empty(dir: &Path) -> bool {
     std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_none())
 }
 
-fn recipe(store: &Store, image: &Image) -> Recipe {
+/// `kept`: a container keeps the image, which is not removed while its upper is in use.
+fn recipe(store: &Store, image: &Image, kept: bool) -> Recipe {
     Recipe {
         root: store.root().to_owned(),
         manifest: image.manifest.clone(),
-        kept: false,
+        kept,
     }
 }
 
@@ -208,6 +209,7 @@ fn with<T>(
         fsname: container.fsname()?,
         flags,
         at: &at,
+        kept: true,
     };
     moment
         .with(store, image, |mount| {
@@ -229,6 +231,7 @@ pub fn with_image<T>(
         fsname: format!("vellum:{}", image.id.short()),
         flags: MsFlags::MS_RDONLY,
         at: &at,
+        kept: false,
     };
     let done = moment.with(store, image, then);
     std::fs::remove_dir(&at).context(|| at.display().to_string())?;
@@ -241,6 +244,7 @@ struct Moment<'m> {
     fsname: String,
     flags: MsFlags,
     at: &'m Path,
+    kept: bool,
 }
 
 impl Moment<'_> {
@@ -256,7 +260,7 @@ impl Moment<'_> {
             fsname: self.fsname,
             ..MountOptions::default()
         };
-        let recipe = recipe(store, image);
+        let recipe = recipe(store, image, self.kept);
         let make = Box::new(move |key| recipe.open(key));
         fuse::run_over(make, self.config, &options, self.at, false)
             .context(|| "mounting it for a moment")?;

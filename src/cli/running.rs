@@ -12,6 +12,7 @@ use std::process::ExitCode;
 /// Tells of a failure; its exit code.
 pub fn failed(command: &str, failure: &Failure) -> ExitCode {
     match failure.code {
+        _ if failure.told => {}
         // what the runtime said of the command says it all
         run::NOT_FOUND | run::NOT_EXECUTABLE => {
             eprintln!("vellum: {command}: {}", failure.error.reason());

@@ -3,6 +3,7 @@
 use super::adapter::Adapter;
 use super::answer::Patience;
 use super::session::{Reply, longest_body, respond};
+use super::slow::Slow;
 use super::wire::{Args, InHeader, OutHeader};
 use crate::vfs::error::Context;
 use crate::vfs::{Error, Result};
@@ -10,7 +11,6 @@ use nix::errno::Errno;
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
-use threadpool::ThreadPool;
 use zerocopy::IntoBytes;
 
 /// Room for header and operation's structure before the data of a WRITE.
@@ -24,7 +24,7 @@ const GATHER: Duration = Duration::from_millis(10);
 /// Answers requests until the mount is gone. `gather`: they come by rings, but for those that need
 /// no answer. Each of these would wake this thread, at the cost of whoever caused it; so it lets
 /// some gather, which the kernel then hands over all at once.
-pub(super) fn serve(adapter: &Arc<Adapter>, slow: &ThreadPool, gather: bool) -> Result<()> {
+pub(super) fn serve(adapter: &Arc<Adapter>, slow: &Slow, gather: bool) -> Result<()> {
     let mut request = vec![0; FRONT + longest_body(&adapter.options)];
     let mut answer = room_for_answer(adapter);
     loop {

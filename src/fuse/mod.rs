@@ -14,6 +14,7 @@ mod remount;
 mod ring;
 mod serve;
 mod session;
+mod slow;
 mod unmount;
 mod wire;
 

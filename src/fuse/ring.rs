@@ -12,6 +12,7 @@ use super::adapter::Adapter;
 use super::answer::Patience;
 use super::pace::Watch;
 use super::session::{Reply, longest_body, respond};
+use super::slow::Slow;
 use super::wire::{Args, InHeader, OutHeader, WRITE};
 use crate::sys::cpus;
 use crate::sys::uring::{Message, Parts, Ring, Waker};
@@ -25,7 +26,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
-use threadpool::ThreadPool;
 use zerocopy::IntoBytes;
 
 /// Messages that a queue holds at a time. The kernel keeps what is more.
@@ -60,7 +60,7 @@ fn shares(possible: &[u16], allowed: &[u16]) -> Vec<Share> {
 }
 
 /// Starts the threads; returns when all queues are there, for the kernel sends nothing before.
-pub(super) fn start(adapter: &Arc<Adapter>, slow: &ThreadPool) -> Result<Vec<JoinHandle<()>>> {
+pub(super) fn start(adapter: &Arc<Adapter>, slow: &Slow) -> Result<Vec<JoinHandle<()>>> {
     let possible = cpus::possible()?;
     let allowed = cpus::allowed(&possible)?;
     let (ready, is_ready) = channel();
@@ -101,7 +101,7 @@ pub(super) fn start(adapter: &Arc<Adapter>, slow: &ThreadPool) -> Result<Vec<Joi
 
 /// Answers what comes by these queues, until the mount is gone.
 fn serve(
-    (adapter, slow): (&Arc<Adapter>, &ThreadPool),
+    (adapter, slow): (&Arc<Adapter>, &Slow),
     share: &Share,
     watch: &Arc<Watch>,
     ready: &Sender<Result<()>>,

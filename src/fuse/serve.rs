@@ -9,6 +9,7 @@
 use super::adapter::Adapter;
 use super::mount::{Mounted, mount};
 use super::options::{Allow, Io, MountOptions};
+use super::slow::Slow;
 use super::{device, ring, session};
 use crate::overlay::{Config, Engine, MakeLower};
 use crate::sys::ancestry::Ancestry;
@@ -28,7 +29,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
-use threadpool::ThreadPool;
 
 /// Stacks the layers, mounts them on `mountpoint` and serves the mount.
 ///
@@ -186,14 +186,11 @@ fn background(
     }
 }
 
-/// Threads for what may take long.
-const SLOW_THREADS: usize = 16;
-
 /// A mount with the kernel's first question answered.
 struct Ready {
     adapter: Arc<Adapter>,
     mounted: Arc<Mounted>,
-    slow: ThreadPool,
+    slow: Slow,
     /// Threads that answer requests already.
     rings: Vec<JoinHandle<()>>,
 }
@@ -223,7 +220,7 @@ impl Ready {
     fn begin(adapter: Arc<Adapter>, mounted: Arc<Mounted>) -> Result<Ready> {
         session::begin(&adapter)?;
         may_pass_through(&adapter.options, &mounted)?;
-        let slow = ThreadPool::with_name("slow".into(), SLOW_THREADS);
+        let slow = Slow::new();
         let rings = if adapter.agreed().io_uring {
             ring::start(&adapter, &slow)?
         } else {

@@ -54,17 +54,30 @@ fn groups(id: &str) -> Vec<PathBuf> {
 /// Removes a container's groups, with those in them. Nothing of it may run any more, or it is killed.
 pub fn remove(id: &str) -> Result<()> {
     let began = Instant::now();
-    for group in groups(id) {
-        loop {
-            match remove_tree(&group) {
-                Ok(()) => break,
-                Err(e) if e.is(Errno::EBUSY) && began.elapsed() < EMPTY => kill_all(&group),
-                Err(e) => return Err(e),
+    // one that stays is no reason to leave others
+    let done: Vec<Result<()>> = groups(id).iter().map(|g| remove_one(g, began)).collect();
+    done.into_iter().collect()
+}
+
+fn remove_one(group: &Path, began: Instant) -> Result<()> {
+    loop {
+        match remove_tree(group) {
+            Err(e) if e.is(Errno::EBUSY) && began.elapsed() < EMPTY => kill_all(group),
+            // a runtime takes any directory there for a hierarchy, and makes files in it
+            Err(e) if e.is(Errno::ENOTEMPTY) && !is_cgroup(group) => {
+                return super::folder::remove_tree(group);
             }
-            std::thread::sleep(Duration::from_millis(1));
+            done => return done,
         }
+        std::thread::sleep(Duration::from_millis(1));
     }
-    Ok(())
+}
+
+/// False for a directory that only lies where control groups are.
+fn is_cgroup(dir: &Path) -> bool {
+    const CGROUP: i64 = 0x0027_e0eb;
+    const CGROUP2: i64 = 0x6367_7270;
+    rustix::fs::statfs(dir).is_ok_and(|s| [CGROUP, CGROUP2].contains(&s.f_type))
 }
 
 fn remove_tree(group: &Path) -> Result<()> {

@@ -71,7 +71,11 @@ pub fn exec(container: &Container, asked: &Exec) -> std::result::Result<u8, Fail
     let status = watch(child, &signals)?;
     let said = fs::read_to_string(&files.log).unwrap_or_default();
     if !status.success() && said_in(&said).is_some() {
-        return Err(runtime.failure(&files.log, status));
+        // its standard error is this process's
+        return Err(Failure {
+            told: true,
+            ..runtime.failure(&files.log, status)
+        });
     }
     let code = status.code().or_else(|| Some(128 + status.signal()?));
     Ok(code.and_then(|c| u8::try_from(c).ok()).unwrap_or(u8::MAX))

@@ -20,6 +20,8 @@ pub struct Failure {
     pub code: u8,
     /// The reason.
     pub error: Error,
+    /// The runtime has told the user already.
+    pub told: bool,
 }
 
 impl From<Error> for Failure {
@@ -27,6 +29,7 @@ impl From<Error> for Failure {
         Failure {
             code: FAILED,
             error,
+            told: false,
         }
     }
 }

@@ -25,13 +25,14 @@ use crate::vfs::error::Context;
 use crate::vfs::{Error, Result};
 use nix::errno::Errno;
 use nix::sys::signalfd::SignalFd;
-use nix::sys::wait::waitpid;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpid};
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 /// A container that is to run.
 #[derive(Debug)]
@@ -45,6 +46,9 @@ pub struct Job {
     /// What is asked of it.
     pub config: Config,
 }
+
+/// How long the server of a root file system may take to end.
+const LET_GO: Duration = Duration::from_secs(5);
 
 type Outcome<T> = std::result::Result<T, Failure>;
 
@@ -121,7 +125,11 @@ fn wait_until_runs(child: Pid, mut from_child: File) -> Outcome<()> {
     let (errno, why) = rest.split_at_checked(4).ok_or_else(ended)?;
     let errno = errno.try_into().map_or(libc::EIO, i32::from_ne_bytes);
     let error = Error::told(Errno::from_raw(errno), &String::from_utf8_lossy(why));
-    Err(Failure { code: *code, error })
+    Err(Failure {
+        code: *code,
+        error,
+        told: false,
+    })
 }
 
 /// Who looks after a container.
@@ -217,7 +225,9 @@ impl Monitor<'_> {
         self.folder.set_state(&self.state)?;
         runs()?;
         let recorder = Recorder::new(&self.folder.path("log"))?;
-        let raw = match attach && self.job.config.tty {
+        // without input, keys like Ctrl-C are for this end
+        let typed = attach && self.job.config.tty && self.job.config.interactive;
+        let raw = match typed {
             true => Raw::enter()?,
             false => None,
         };
@@ -363,11 +373,7 @@ impl Monitor<'_> {
         let removed = cgroup::remove(&config.id);
         let forgotten = super::folder::remove_tree(&self.folder.path("runtime"));
         if unmounted.is_ok() {
-            // it is this process's child, unless it was looked after before
-            match waitpid(Pid::from_raw(server.pid), None) {
-                Ok(_) | Err(Errno::ECHILD) => {}
-                Err(e) => log::warn!("waiting for the end of the mount: {e}"),
-            }
+            wait_for_end(Pid::from_raw(server.pid))?;
         }
         unmounted.and(removed).and(forgotten)
     }
@@ -392,6 +398,22 @@ impl Monitor<'_> {
             false => self.folder.set_state(&self.state),
         }
     }
+}
+
+/// Waits for the end of a child, but not for ever: a file that somebody has open keeps it.
+fn wait_for_end(child: Pid) -> Result<()> {
+    let began = Instant::now();
+    while began.elapsed() < LET_GO {
+        match waitpid(child, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::StillAlive) | Err(Errno::EINTR) => {
+                std::thread::sleep(Duration::from_micros(200));
+            }
+            // it ended before, and was seen
+            Ok(_) | Err(Errno::ECHILD) => return Ok(()),
+            Err(e) => return Err(Error::because(e, "waiting for the end of the mount")),
+        }
+    }
+    Ok(())
 }
 
 fn remove(job: &Job) -> Result<()> {

@@ -181,6 +181,7 @@ impl Runtime {
         Failure {
             code,
             error: Error::because(errno, format!("{}: {why}", self.name())),
+            told: false,
         }
     }
 

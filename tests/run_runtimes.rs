@@ -1,0 +1,106 @@
+//! `vellum run` by each runtime that this machine has: the same in, the same out.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+
+mod live;
+mod running;
+
+use live::{skip, text};
+use running::{Bed, find, may_run};
+use std::process::{Command, Output};
+
+/// A command on the store where control groups of both versions are not mixed, which crun refuses.
+fn vellum(bed: &Bed, args: &[&str]) -> Output {
+    let line = "umount /sys/fs/cgroup/unified 2>/dev/null || :; exec \"$@\"";
+    Command::new("unshare")
+        .args(["-m", "--propagation", "slave", "sh", "-euc", line, "sh"])
+        .arg(live::VELLUM)
+        .args(args)
+        .env("VELLUM_ROOT", bed.at("store"))
+        .stdin(std::process::Stdio::null())
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn every_runtime_does_the_same() {
+    if !may_run() {
+        return;
+    }
+    let bed = Bed::new();
+    for runtime in ["runc", "crun"] {
+        if find(runtime).is_none() {
+            skip(&format!("no {runtime}; 'scripts/deps.sh test' installs it"));
+            continue;
+        }
+        let check = |args: &[&str], code: i32, wanted: &str| {
+            let out = vellum(&bed, args);
+            assert_eq!(
+                out.status.code(),
+                Some(code),
+                "{runtime} {args:?}: {}",
+                text(&out)
+            );
+            let said = String::from_utf8(out.stdout).unwrap();
+            assert!(
+                said == wanted || wanted == "*",
+                "{runtime} {args:?}: {said}"
+            );
+            String::from_utf8(out.stderr).unwrap()
+        };
+        let run = |args: &[&str], code: i32, wanted: &str| {
+            check(
+                &[&["run", "--rm", "--runtime", runtime], args].concat(),
+                code,
+                wanted,
+            )
+        };
+        run(&["bb:1", "echo", "x"], 0, "x\n");
+        run(&["app:1"], 0, "the image says so\n");
+        run(&["bb:1", "sh", "-c", "exit 4"], 4, "");
+        let err = run(&["bb:1", "nope"], 127, "");
+        assert!(err.contains(runtime), "{err}");
+        run(&["bb:1", "/etc/passwd"], 126, "");
+        let more = [
+            "--read-only",
+            "--cap-drop",
+            "ALL",
+            "-m",
+            "64m",
+            "--pids-limit",
+            "50",
+            "-v",
+            "/data",
+        ];
+        run(
+            &[&more[..], &["bb:1", "cat", "/data/file"]].concat(),
+            0,
+            "of the image\n",
+        );
+        check(
+            &[
+                "run",
+                "-d",
+                "--name",
+                "c",
+                "--runtime",
+                runtime,
+                "bb:1",
+                "sleep",
+                "1000",
+            ],
+            0,
+            "c\n",
+        );
+        check(&["exec", "c", "sh", "-c", "echo in; exit 6"], 6, "in\n");
+        check(&["exec", "c", "nope"], 127, "");
+        check(&["stop", "-t", "0", "c"], 0, "c\n");
+        check(&["wait", "c"], 0, "137\n");
+        check(&["start", "c"], 0, "c\n");
+        check(&["rm", "-f", "c"], 0, "c\n");
+        bed.nothing_is_left();
+    }
+}
