@@ -1,6 +1,7 @@
 //! The engine by hand, without a mount: the first things that must be right.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use nix::errno::Errno;
 use std::fs;
 use std::path::Path;
 use vellum::overlay::{Config, Engine, UpperConfig};
@@ -97,4 +98,24 @@ fn layers_merge_and_changes_stay_in_the_upper() {
     assert_eq!(read(&e, look(x.ino, "y").ino), "y");
     assert_eq!(look(look(NodeId::ROOT, "etc").ino, "a").ino, a.ino);
     assert_eq!(names(&e, NodeId::ROOT), ["d", "etc", "z"]);
+}
+
+#[test]
+fn a_new_file_has_the_capability_that_it_is_given() {
+    const NAME: &[u8] = b"security.capability";
+    let dir = tempfile::tempdir().unwrap();
+    let e = engine(dir.path(), &[]);
+    let file = e.mknod(&ROOT, NodeId::ROOT, b"f", libc::S_IFREG | 0o755, 0, 0);
+    let id = file.unwrap().ino;
+    assert!(e.getxattr(id, NAME).unwrap_err().is(Errno::ENODATA));
+    // CAP_NET_RAW, effective
+    let mut value = [0; 20];
+    value[..6].copy_from_slice(&[1, 0, 0, 2, 0, 0x20]);
+    e.setxattr(&ROOT, id, NAME, &value, 0).unwrap();
+    assert_eq!(e.getxattr(id, NAME).unwrap(), value);
+    e.link(id, NodeId::ROOT, b"g").unwrap();
+    e.unlink(NodeId::ROOT, b"f").unwrap();
+    assert_eq!(e.getxattr(id, NAME).unwrap(), value);
+    e.removexattr(id, NAME).unwrap();
+    assert!(e.getxattr(id, NAME).unwrap_err().is(Errno::ENODATA));
 }

@@ -75,7 +75,7 @@ impl Engine {
         self.shown(attr)
     }
 
-    fn shown(&self, mut attr: Attr) -> Result<Attr> {
+    pub(super) fn shown(&self, mut attr: Attr) -> Result<Attr> {
         self.config.ids.show(&mut attr);
         if attr.kind == Kind::Dir && self.config.static_nlink {
             attr.nlink = 1;

@@ -3,7 +3,7 @@
 use super::Engine;
 use super::copyup::Need;
 use super::node::{Node, Place};
-use crate::sys::{Loc, Owned};
+use crate::sys::{Loc, Owned, loc};
 use crate::upper::{Over, Staged, Upper, UpperEntry};
 use crate::vfs::whiteout::{AufsName, NAME_MAX, aufs_name};
 use crate::vfs::{Attr, Caller, Error, Kind, NodeId, Result};
@@ -136,13 +136,14 @@ impl Engine {
         let opaque = new.kind == Kind::Dir && below == Some(Kind::Dir);
         self.make_at(upper, who, &dir, &fd, name, new, over, opaque)?;
         dir.changed(i32::from(new.kind == Kind::Dir));
-        let st = Loc::At(fd.as_fd(), name).stat()?;
+        let st = self.ownership.stat(Loc::At(fd.as_fd(), name))?;
         let own = self.space.node(st.st_dev, st.st_ino);
         let node = Node::new(own, new.kind, Place::Upper(dir.clone(), name.into()), None);
         {
             let mut state = node.state.lock();
             state.marks.opaque = opaque;
             state.subdirs = Some(0);
+            state.no_capability = true;
         }
         let (node, fresh) = self.nodes.insert(node, 1);
         if !fresh {
@@ -151,7 +152,7 @@ impl Engine {
                 "a new file has the number of one in use",
             ));
         }
-        let attr = self.node_attr(&node)?;
+        let attr = self.shown(loc::attr_of(&st, node.id)?)?;
         *node.told_mtime.lock() = Some(attr.mtime);
         Ok(attr)
     }

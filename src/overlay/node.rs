@@ -41,6 +41,9 @@ pub struct State {
     pub alias: Option<NodeId>,
     /// The data is still in the lower, the rest in the upper.
     pub metacopy: bool,
+    /// Made by this mount, and given no attribute in `security.` since: it has no capability. The
+    /// kernel asks for that at the first write to every file.
+    pub no_capability: bool,
     /// Directories: the marks on the upper part.
     pub marks: DirMarks,
     /// Directories: the `ctime` on disk after a copy-up below moved it, and the one to show as

@@ -48,6 +48,7 @@ impl Engine {
         }
         let attr = self.node_attr(&node)?;
         *node.told_mtime.lock() = Some(attr.mtime);
+        node.state.lock().no_capability = true;
         Ok(attr)
     }
 }

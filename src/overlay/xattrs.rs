@@ -11,6 +11,9 @@ use std::borrow::Cow;
 /// Attributes with ids in their values begin so.
 const ACL: &[u8] = b"system.posix_acl_";
 
+/// What a program may do that its caller may not.
+const CAPABILITY: &[u8] = b"security.capability";
+
 impl Engine {
     fn name_on_disk(&self, name: &[u8]) -> Result<Vec<u8>> {
         if self.config.noxattrs {
@@ -31,7 +34,11 @@ impl Engine {
             other => other?,
         };
         let _ns = self.ns.read();
-        let value = match self.nodes.get(id) {
+        let node = self.nodes.get(id);
+        if name == CAPABILITY && node.as_ref().is_some_and(|n| n.state.lock().no_capability) {
+            return Err(Error::new(Errno::ENODATA));
+        }
+        let value = match node {
             Some(node) if node.on_upper() => self.with_loc(&node, |l| xattr::get(l, &disk))?,
             _ => self.lower.get_xattr(id, &disk)?,
         };
@@ -80,6 +87,9 @@ impl Engine {
         let node = self.copy_up(id, Need::Meta)?;
         let _ns = self.ns.read();
         self.writable()?.step("setxattr")?;
+        if name.starts_with(b"security.") {
+            node.state.lock().no_capability = false;
+        }
         self.with_loc(&node, |l| xattr::set(l, &disk, &value, flags))?;
         node.state.lock().default_acl = None;
         Ok(())
