@@ -210,6 +210,7 @@ impl Selection {
             ("vellum", "io_uring=off", false, true),
             ("vellum-io-uring", "io_uring=on", false, offered),
             ("vellum-passthrough", passthrough, false, root),
+            ("vellum-best", best, false, true),
             ("vellum-image", "io_uring=off", true, true),
             ("vellum-image-io-uring", "io_uring=on", true, offered),
             ("vellum-image-passthrough", passthrough, true, root),

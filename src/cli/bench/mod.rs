@@ -203,7 +203,9 @@ impl Bench {
             return Err(Failure::new(why));
         }
         let max_time = self.max_time.map(|m| Duration::try_from_secs_f64(m * 60.0));
-        let max_time = max_time.transpose().map_err(Failure::new)?;
+        let max_time = max_time
+            .transpose()
+            .map_err(|e| Failure::new(format!("--max-time: {e}")))?;
         let usize_of = |n: u32| usize::try_from(n).map_err(Failure::new);
         Ok(Options {
             layers: distinct(self.layers.into_iter().map(usize::from)),
