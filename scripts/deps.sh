@@ -8,10 +8,10 @@ set -eu
 
 # package:the command (or file) that tells that it is there
 BUILD="gcc:cc libc6-dev:/usr/include/stdio.h"
-# OCI runtimes
-RUN="runc:runc crun:crun"
+# an OCI runtime
+RUN="runc:runc"
 DEMO="$RUN debootstrap:debootstrap fuse3:fusermount3 attr:getfattr mount:mount util-linux:unshare tar:tar skopeo:skopeo"
-TEST="$DEMO acl:setfacl rsync:rsync git:git sqlite3:sqlite3 strace:strace umoci:umoci busybox-static:busybox catatonit:catatonit uidmap:newuidmap"
+TEST="$DEMO acl:setfacl rsync:rsync git:git sqlite3:sqlite3 strace:strace umoci:umoci crun:crun busybox-static:busybox catatonit:catatonit uidmap:newuidmap"
 CONFORMANCE="$DEMO stress-ng:stress-ng fio:fio e2fsprogs:mkfs.ext4 acl:setfacl"
 
 have() {
