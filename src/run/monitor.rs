@@ -20,7 +20,7 @@ use crate::image::container::Container;
 use crate::image::prepare::Recipe;
 use crate::image::store::{Image, Store};
 use crate::overlay::{self, UpperConfig};
-use crate::sys::process::{Fork, close_inherited, fork, leave_caller};
+use crate::sys::process::{Fork, close_inherited, fork, leave_caller, trim_memory};
 use crate::vfs::error::Context;
 use crate::vfs::{Error, Result};
 use nix::errno::Errno;
@@ -243,6 +243,9 @@ impl Monitor<'_> {
             return Err(Error::because(Errno::EINVAL, "signals").into());
         };
         let watched = Watched { first, server };
+        if !attach {
+            trim_memory();
+        }
         Ok(Pump::new(watched, signals, ends, recorder, attach, &mut note)?.run()?)
     }
 

@@ -127,6 +127,15 @@ pub fn send_signal(pid: i32, signal: i32) -> Result<()> {
     }
 }
 
+/// Gives memory back that was needed once, before a long life with little. Best effort.
+pub fn trim_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it takes a number, and touches what the allocator has free, under the allocator's locks.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// A share of the files that this process may have open: `percent` of the limit, `most` at most.
 pub fn fd_budget(percent: u64, most: usize) -> NonZeroUsize {
     const LEAST: u64 = 8;
