@@ -1,7 +1,7 @@
 //! Copying files into and out of a container, by the rules of `docker cp`.
 //!
 //! A *side* is a tree that paths are looked up in: this machine, or a root that no path and no symlink
-//! leads out of. What is copied goes as entries, from a tree ([`walk`]) or a tar, to a tree
+//! leads out of. What is copied goes as entries, from a tree ([`walk()`]) or a tar, to a tree
 //! ([`Plant`]) or a tar; so there is one way to read and one to write, whatever the ends are.
 //!
 //! Where the copy goes depends on what is there, as docker has it:

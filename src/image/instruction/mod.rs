@@ -1,6 +1,6 @@
 //! Instructions of a Dockerfile that change how an image is run: what `--change` takes.
 //!
-//! An *instruction* is read in two steps, as docker does it. [`parse`] takes the text apart into words,
+//! An *instruction* is read in two steps, as docker does it. [`parse()`] takes the text apart into words,
 //! which still have their quotes and variables. [`Edit::apply`] puts the variables in, which are
 //! those of the configuration before the instruction, and changes the configuration.
 //!
