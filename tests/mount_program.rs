@@ -46,7 +46,13 @@ struct Bed {
 impl Bed {
     /// What the build needs, and the program under the name that podman is told.
     fn new() -> Bed {
-        let place = Path::new("/dev/shm");
+        // in memory, where there is enough of it: podman syncs much
+        let memory = Path::new("/dev/shm");
+        let room = rustix::fs::statvfs(memory).map_or(0, |fs| fs.f_bavail * fs.f_frsize);
+        let place = match room > 4 << 30 {
+            true => memory,
+            false => Path::new(env!("CARGO_TARGET_TMPDIR")),
+        };
         let bed = Bed {
             stack: Stack::within(place, 0),
         };
