@@ -187,10 +187,16 @@ fn a_new_file_keeps_its_time(io: Io) {
         std::fs::write(&copy, "at once").unwrap();
         posix::utimens(&copy, OMIT, (0, libc::UTIME_NOW)).unwrap();
         std::fs::write(&copy, "and again").unwrap();
+        // by copy_file_range, as cp does it
+        std::fs::copy(bed.at("d/f"), bed.at(&format!("{name}.copy"))).unwrap();
+        let reserved = File::create(bed.at(&format!("{name}.reserved"))).unwrap();
+        rustix::fs::fallocate(&reserved, rustix::fs::FallocateFlags::empty(), 0, 9000).unwrap();
     }
     let all = |bed: &Bed| -> Vec<(String, Stamp)> {
-        let copies = names.iter().map(|name| format!("{name}.again"));
-        let all = names.iter().cloned().chain(copies);
+        let kinds = ["", ".again", ".copy", ".reserved"];
+        let all = names
+            .iter()
+            .flat_map(|name| kinds.map(|kind| format!("{name}{kind}")));
         all.map(|name| (name.clone(), times(&bed.at(&name)).1))
             .collect()
     };
