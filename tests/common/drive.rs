@@ -84,7 +84,7 @@ pub fn then_kernel(layers: &[Vec<Item>], ops: &[Op]) -> Result<(), String> {
         }
     }
     drop(engine);
-    let mount = kernel::overlay(&stack, false);
+    let mount = kernel::overlay(&stack);
     let (a, b) = (kernel::subject(&mount).tree(), plain.tree());
     mount.unmount();
     match diff(&a, &b, &kernel::view(false, view)) {
@@ -181,7 +181,7 @@ pub fn kernel_first(layers: &[Vec<Item>], ops: &[Op]) -> Result<(), String> {
     let view = View::full();
     let stack = Stack::build(layers);
     let (first, second) = ops.split_at(ops.len() / 2);
-    let mount = kernel::overlay(&stack, false);
+    let mount = kernel::overlay(&stack);
     let mut subject = kernel::subject(&mount);
     for op in first {
         // what the kernel makes of it is not our affair here
@@ -197,7 +197,7 @@ pub fn kernel_first(layers: &[Vec<Item>], ops: &[Op]) -> Result<(), String> {
     // a plain directory from the kernel's own tree, to go on from
     let plain_dir = stack.path().join("plain2");
     std::fs::create_dir(&plain_dir).unwrap();
-    let mount = kernel::overlay(&stack, false);
+    let mount = kernel::overlay(&stack);
     super::flatten::flatten(&[mount.path().to_owned()], &plain_dir);
     mount.unmount();
     drop(engine);

@@ -50,15 +50,16 @@ impl Drop for Mounted {
     }
 }
 
-/// Mounts a stack with kernel overlayfs. `index`: hard links of a lower stay one file.
-pub fn overlay(stack: &Stack, index: bool) -> Mounted {
-    let (index, xino) = if index {
-        ("on", "auto")
-    } else {
-        ("off", "off")
-    };
-    let options = format!("redirect_dir=on,metacopy=on,index={index},xino={xino}");
-    mount_overlay(stack, &options)
+/// Mounts a stack with kernel overlayfs, with the options whose marks an upper of ours may have.
+pub fn overlay(stack: &Stack) -> Mounted {
+    mount_overlay(stack, "redirect_dir=on,metacopy=on,index=off,xino=off")
+}
+
+/// The form that comes next to a plain directory. `index`: hard links of a lower stay one file.
+/// No `metacopy`: the first open for writing after a change of attributes would set the file's
+/// time of modification, for the data that is copied up then is written like any other.
+pub fn reference(stack: &Stack) -> Mounted {
+    mount_overlay(stack, "redirect_dir=on,metacopy=off,index=on,xino=auto")
 }
 
 /// The same, with marks in `user.overlay.`.

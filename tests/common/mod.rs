@@ -38,11 +38,18 @@ pub fn cases(default: u32) -> u32 {
     }
 }
 
-/// Where failing seeds of a test are kept: `proptest-regressions/NAME.txt`, which is committed.
+/// Failing seeds of a test are kept in `proptest-regressions/NAME.txt`, which is committed. The
+/// cases are the same in every run, so that a run says something of the change it is run for;
+/// with `VELLUM_CASES` they are new ones.
 pub fn config(name: &'static str, default: u32) -> proptest::test_runner::Config {
-    use proptest::test_runner::{Config, FileFailurePersistence};
+    use proptest::test_runner::{Config, FileFailurePersistence, RngSeed};
+    let rng_seed = match std::env::var_os("VELLUM_CASES") {
+        Some(_) => RngSeed::Random,
+        None => RngSeed::Fixed(1),
+    };
     Config {
         cases: cases(default),
+        rng_seed,
         failure_persistence: Some(Box::new(FileFailurePersistence::Direct(name))),
         max_shrink_iters: 2000,
         ..Config::default()

@@ -30,7 +30,7 @@ fn stays_empty(bed: &mut Bed, path: &str) {
     assert!(!bed.at(path).join("x").exists());
     bed.compare();
     bed.unmount();
-    let mount = kernel::overlay(&bed.stack, false);
+    let mount = kernel::overlay(&bed.stack);
     assert_eq!(
         names(&mount.path().join(path)),
         NONE,

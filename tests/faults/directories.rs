@@ -27,7 +27,7 @@ fn lasts(bed: &mut Bed) {
     bed.remount();
     bed.compare();
     bed.unmount();
-    let mount = kernel::overlay(&bed.stack, false);
+    let mount = kernel::overlay(&bed.stack);
     let view = View {
         began: crate::common::tree::now() - 60,
         ..View::full()
