@@ -12,10 +12,11 @@ mod common;
 
 use common::drive::{
     against_plain, image_against_plain, kernel_first, marks_against_plain, read_only,
-    read_only_image, then_kernel, then_kernel_userxattr,
+    read_only_image, then_kernel, then_kernel_userxattr, unmet_against_plain, without_sockets,
 };
 use common::layers::{ALL_MARKS, KERNEL_MARKS, USER_MARKS, any_stack};
 use common::random::{Asked, any_ops};
+use common::stack::Stack;
 use proptest::prelude::*;
 use vellum::overlay::Marks;
 
@@ -41,6 +42,22 @@ fn an_engine_over_an_image_is_a_plain_directory() {
     );
     proptest!(config, |(layers in any_stack(ALL_MARKS), ops in any_ops(ALL, 40), forgetful: bool)| {
         image_against_plain(&layers, &ops, forgetful).map_err(fail)?;
+    });
+}
+
+/// Nothing that the engine learned on the way helps here: all must be in the upper.
+#[test]
+fn an_engine_that_met_nothing_is_a_plain_directory() {
+    let config = common::config(
+        "proptest-regressions/an_engine_that_met_nothing_is_a_plain_directory.txt",
+        40,
+    );
+    proptest!(config, |(layers in any_stack(ALL_MARKS), ops in any_ops(ALL, 20))| {
+        let stack = Stack::build(&layers);
+        unmet_against_plain(&stack, &|| stack.engine(), &ops).map_err(fail)?;
+        let stack = Stack::build(&without_sockets(&layers));
+        let image = stack.image();
+        unmet_against_plain(&stack, &|| stack.engine_over(&image), &ops).map_err(fail)?;
     });
 }
 

@@ -7,9 +7,10 @@
 
 mod common;
 
-use common::drive::{against_plain, kernel_first, then_kernel};
+use common::drive::{against_plain, kernel_first, then_kernel, unmet_against_plain};
 use common::layers::Item;
-use common::op::Op;
+use common::op::{How, Op};
+use common::stack::Stack;
 
 /// In process, with a kernel that remembers and with one that forgets; then read by the kernel.
 fn check(layers: &[Vec<Item>], ops: &[Op]) {
@@ -116,4 +117,94 @@ fn a_metadata_copy_of_the_kernel_is_renamed_and_linked() {
         )
         .unwrap();
     }
+}
+
+fn moved(from: &'static str, to: &'static str, how: How) -> Op {
+    Op::Rename { from, to, how }
+}
+
+/// One file, as `b/d` and as `c/a`, and others of two names.
+fn two_names_in_two_directories() -> Vec<Item> {
+    vec![
+        file("b/d"),
+        Item::Link {
+            from: "b/d",
+            to: "c/a",
+        },
+        file("c/c"),
+        Item::Link {
+            from: "c/c",
+            to: "c/d",
+        },
+    ]
+}
+
+/// Each in a mount of its own that has met nothing else, and then the trees.
+fn check_unmet(layers: &[Vec<Item>], ops: &[Op]) {
+    let stack = Stack::build(layers);
+    unmet_against_plain(&stack, &|| stack.engine(), ops).unwrap_or_else(|e| panic!("{e}"));
+    let stack = Stack::build(layers);
+    let image = stack.image();
+    unmet_against_plain(&stack, &|| stack.engine_over(&image), ops)
+        .unwrap_or_else(|e| panic!("over an image: {e}"));
+}
+
+/// A directory that was moved is not where the lower has it, also in a mount that has not met it.
+#[test]
+fn a_name_in_a_directory_that_was_moved_is_still_a_link() {
+    let layers = [two_names_in_two_directories()];
+    let hide = Op::Unlink { path: "c/d" };
+    let stat = Op::Stat { path: "c/a" };
+    let rename = moved("b", "a", How::Plain);
+    check_unmet(&layers, &[rename.clone(), hide.clone(), stat.clone()]);
+    check_unmet(&layers, &[hide, rename, stat]);
+}
+
+/// So a change by one name shows under the other.
+#[test]
+fn a_name_in_a_directory_that_was_moved_gets_the_copy() {
+    let layers = [two_names_in_two_directories()];
+    let append = |path| Op::Append {
+        path,
+        len: 1,
+        byte: 65,
+    };
+    let (plain, last) = (How::Plain, How::Exchange);
+    check_unmet(&layers, &[moved("b", "a", plain), append("c/a")]);
+    check_unmet(
+        &layers,
+        &[
+            moved("b", "c/b", plain),
+            moved("c", "d", plain),
+            append("d/a"),
+        ],
+    );
+    check_unmet(
+        &layers,
+        &[moved("b", "c", last), moved("c", "a", plain), append("b/a")],
+    );
+}
+
+/// A directory that is where the lower has another does not show that one's names.
+#[test]
+fn a_name_is_hidden_by_another_directory_in_its_place() {
+    let mut layer = two_names_in_two_directories();
+    layer.push(Item::Dir {
+        path: "a/a",
+        mode: 0o755,
+        uid: 0,
+    });
+    let ops = [
+        moved("a", "b", How::Exchange),
+        Op::RmRf { path: "a" },
+        Op::Stat { path: "c/a" },
+        Op::Append {
+            path: "c/a",
+            len: 1,
+            byte: 65,
+        },
+    ];
+    check(&[layer.clone()], &ops[..2]);
+    check(&[layer.clone()], &ops[..3]);
+    check(&[layer], &ops);
 }

@@ -97,7 +97,8 @@ impl Engine {
     /// Where a lower directory is in the merged tree, if it still is. Works for directories that
     /// nobody has looked up, too.
     pub(super) fn locate(&self, dir: NodeId) -> Result<Option<LowerDir>> {
-        let mut names: Vec<Box<[u8]>> = Vec::new();
+        self.meet_moved()?;
+        let mut names: Vec<(NodeId, Box<[u8]>)> = Vec::new();
         let mut at = dir;
         let mut here = loop {
             if let Some(node) = self.nodes.get(at) {
@@ -110,12 +111,12 @@ impl Engine {
             match self.lower.place(at)? {
                 None => break LowerDir::Plain,
                 Some((parent, name)) => {
-                    names.push(name);
+                    names.push((at, name));
                     at = parent;
                 }
             }
         };
-        while let Some(name) = names.pop() {
+        while let Some((id, name)) = names.pop() {
             let LowerDir::Merged(parent) = &here else {
                 return Ok(Some(LowerDir::Plain));
             };
@@ -123,8 +124,9 @@ impl Engine {
                 return Ok(None);
             };
             let next = match &child {
+                // what was moved was met above: another directory that is here now is not it
                 Child::Node(node)
-                    if node.kind == Kind::Dir && node.state.lock().lower.is_some() =>
+                    if node.kind == Kind::Dir && node.state.lock().lower == Some(id) =>
                 {
                     LowerDir::Merged(node.clone())
                 }

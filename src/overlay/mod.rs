@@ -26,6 +26,7 @@ mod handles;
 mod ids;
 mod links;
 mod lookup;
+mod moved;
 mod node;
 mod origin;
 mod readdir;
@@ -81,6 +82,9 @@ pub struct Engine {
     hidden: Mutex<HashMap<NodeId, u32>>,
     /// Some such name was hidden, in this mount or an earlier one.
     links_hidden: AtomicBool,
+    /// Every directory that an earlier mount moved has its node; see [`moved`]. Taken after the
+    /// namespace lock.
+    moved_met: Mutex<bool>,
     /// Held during a walk of the tree; see [`handles`].
     searching: Mutex<()>,
     /// The credentials that new files get by themselves.
@@ -178,6 +182,7 @@ impl Engine {
             files: files::Files::new(),
             hidden: Mutex::default(),
             links_hidden: AtomicBool::new(false),
+            moved_met: Mutex::new(true),
             searching: Mutex::new(()),
             own: (
                 rustix::process::geteuid().as_raw(),
@@ -204,6 +209,7 @@ impl Engine {
         // where that cannot be written down, it is always looked for
         let looked_for = hidden.is_some() || !upper.keeps_marks();
         self.links_hidden.store(looked_for, Ordering::Relaxed);
+        *self.moved_met.lock() = Engine::nothing_moved(upper)?;
         Ok(())
     }
 

@@ -71,6 +71,28 @@ fn remounted_against_plain(
     stack.lowers_changed().map_or(Ok(()), Err)
 }
 
+/// Each operation in a mount of its own, which has met nothing else; at the end the trees.
+/// Operations on what an earlier one holds open are left out.
+pub fn unmet_against_plain(
+    stack: &Stack,
+    open: &dyn Fn() -> Engine,
+    ops: &[Op],
+) -> Result<(), String> {
+    let view = View::full();
+    let mut plain = Real::new(&stack.plain());
+    for op in ops.iter().filter(|op| op.slot().is_none()) {
+        let mut engine = InProcess::new(open(), true);
+        let done = (op.apply(&mut engine, &view), op.apply(&mut plain, &view));
+        if done.0 != done.1 {
+            return Err(format!("{op:?}: {done:?}"));
+        }
+    }
+    match diff(&InProcess::new(open(), true).tree(), &plain.tree(), &view) {
+        Some(diff) => Err(format!("at the end:\n{diff}")),
+        None => stack.lowers_changed().map_or(Ok(()), Err),
+    }
+}
+
 /// An upper that the engine wrote, read by the kernel.
 pub fn then_kernel(layers: &[Vec<Item>], ops: &[Op]) -> Result<(), String> {
     let view = View::full();

@@ -211,6 +211,23 @@ fn seen(st: Stat, view: &View, atime: bool) -> Seen {
 }
 
 impl Op {
+    /// The slot of the file held open that it makes or uses.
+    pub fn slot(&self) -> Option<usize> {
+        match *self {
+            Op::Hold { slot, .. }
+            | Op::HeldStat { slot }
+            | Op::HeldRead { slot }
+            | Op::HeldWrite { slot, .. }
+            | Op::HeldAppend { slot, .. }
+            | Op::HeldTruncate { slot, .. }
+            | Op::HeldPunch { slot, .. }
+            | Op::HeldChmod { slot, .. }
+            | Op::HeldSetXattr { slot, .. }
+            | Op::HeldSync { slot } => Some(slot),
+            _ => None,
+        }
+    }
+
     /// Does it.
     pub fn apply(&self, s: &mut dyn Subject, view: &View) -> R<Seen> {
         let nothing = |()| Seen::Nothing;
