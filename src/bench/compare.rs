@@ -267,7 +267,7 @@ impl Comparison {
             ];
             rows.extend(moved.iter().map(|c| c.cells()));
             out.push_str(&format!("{title}:\n"));
-            aligned(&rows, &mut out);
+            aligned(&rows, 1, &mut out);
             out.push('\n');
         }
         let count = |v| self.rows.iter().filter(|r| r.verdict == v).count();

@@ -1,5 +1,5 @@
-//! The results as text for a terminal: a block for each metric, a line for each depth, a column
-//! for each peer, and beneath each line of ours what it is against every rival.
+//! The results as text for a terminal: a block for each metric, in it a line for each depth and
+//! peer, and on that what each of ours is against it.
 
 use super::latency::Latency;
 use super::ops::{Metric, Unit};
@@ -19,33 +19,6 @@ pub fn render(results: &Results) -> String {
 }
 
 fn block(results: &Results, at: usize, metric: &Metric, out: &mut String) {
-    let mut notes: Vec<String> = Vec::new();
-    let mut rows: Vec<Vec<String>> = Vec::new();
-    let mut head = vec!["layers".to_owned()];
-    head.extend(results.peers.iter().map(|p| p.name.clone()));
-    rows.push(head);
-    for depth in results.depths(at) {
-        let cells: Vec<Option<&Cell>> = (0..results.peers.len())
-            .map(|p| results.cells.get(&(at, depth, p)))
-            .collect();
-        let mut row = vec![depth.to_string()];
-        for (p, cell) in cells.iter().enumerate() {
-            row.push(show(*cell, metric.unit));
-            let name = &results.peers[p].name;
-            if let Some(why) = cell.and_then(|c| c.failures.first()) {
-                notes.push(format!("failed: {name} at {depth}: {why}"));
-            } else if let Some(why) = cell.and_then(|c| c.skipped.as_ref()) {
-                notes.push(format!("n/a: {name}: {why}"));
-            }
-        }
-        rows.push(row);
-        rows.extend(latencies(&cells));
-        for (p, peer) in results.peers.iter().enumerate() {
-            if peer.ours {
-                rows.extend(against(&cells, p, &peer.name, metric));
-            }
-        }
-    }
     let direction = match metric.unit {
         Unit::PerSecond | Unit::BytesPerSecond => "more is better",
         Unit::Seconds | Unit::Bytes => "less is better",
@@ -54,7 +27,41 @@ fn block(results: &Results, at: usize, metric: &Metric, out: &mut String) {
         out,
         format_args!("{}: {}; {direction}", metric.name, metric.about),
     );
-    aligned(&rows, out);
+    let ours: Vec<usize> = ours(results).collect();
+    let of = |depth, p| results.cells.get(&(at, depth, p));
+    let depths = results.depths(at);
+    let timed = |depth: &usize| {
+        (0..results.peers.len()).any(|p| of(*depth, p).is_some_and(|c| c.latency().is_some()))
+    };
+    let with_latency = depths.iter().any(timed);
+    let mut notes: Vec<String> = Vec::new();
+    let mut rows = vec![head(&ours, with_latency)];
+    for depth in depths {
+        for (p, peer) in results.peers.iter().enumerate() {
+            let cell = of(depth, p);
+            let layers = if p == 0 {
+                depth.to_string()
+            } else {
+                String::new()
+            };
+            let mut row = vec![layers, lettered(&peer.name, p, &ours)];
+            row.push(show(cell, metric.unit));
+            row.extend(ours.iter().map(|own| match *own == p {
+                true => String::new(),
+                false => against(of(depth, *own), cell, metric),
+            }));
+            if with_latency {
+                row.push(latencies(cell).unwrap_or_default());
+            }
+            rows.push(row);
+            if let Some(why) = cell.and_then(|c| c.failures.first()) {
+                notes.push(format!("failed: {} at {depth}: {why}", peer.name));
+            } else if let Some(why) = cell.and_then(|c| c.skipped.as_ref()) {
+                notes.push(format!("n/a: {}: {why}", peer.name));
+            }
+        }
+    }
+    aligned(&rows, 2, out);
     let mut said = std::collections::HashSet::new();
     for note in notes.iter().filter(|n| said.insert(*n)) {
         line(out, format_args!("  {note}"));
@@ -62,46 +69,54 @@ fn block(results: &Results, at: usize, metric: &Metric, out: &mut String) {
     line(out, format_args!(""));
 }
 
-/// How long single calls took, if that was looked at.
-fn latencies(cells: &[Option<&Cell>]) -> Option<Vec<String>> {
-    let of = |cell: &Option<&Cell>| cell.and_then(Cell::latency);
-    let all: Vec<Option<Latency>> = cells.iter().map(of).collect();
-    if all.iter().all(Option::is_none) {
-        return None;
+fn head(ours: &[usize], with_latency: bool) -> Vec<String> {
+    let mut row = vec!["layers".to_owned(), "peer".to_owned(), "median".to_owned()];
+    row.extend((0..ours.len()).map(letter));
+    if with_latency {
+        row.push("p50, p99, max".to_owned());
     }
-    let show = |l: &Option<Latency>| {
-        let l = l.as_ref()?;
-        let at = |q| l.at(q).map(|s| number(s, Unit::Seconds));
-        Some(format!("{}, {}, {}", at(0.5)?, at(0.99)?, at(1.0)?))
-    };
-    let mut row = vec![" p50, p99, max".to_owned()];
-    row.extend(all.iter().map(|l| show(l).unwrap_or_default()));
-    Some(row)
+    row
 }
 
-/// How many times better one of ours is than each of the others.
-fn against(
-    cells: &[Option<&Cell>],
-    ours: usize,
-    name: &str,
-    metric: &Metric,
-) -> Option<Vec<String>> {
-    let own = cells[ours]?.summary()?;
-    let mut row = vec![format!(" {name}")];
-    for (p, cell) in cells.iter().enumerate() {
-        let rival = cell.and_then(Cell::summary).filter(|_| p != ours);
-        row.push(match rival {
-            None => String::new(),
-            Some(rival) => {
-                let r = own.against(&rival, metric.unit.better());
-                match r.clear {
-                    true => format!("{:.2}x", r.times),
-                    false => format!("~{:.2}x", r.times),
-                }
-            }
-        });
+/// The peers that others are compared with.
+fn ours(results: &Results) -> impl Iterator<Item = usize> {
+    let all = results.peers.iter().enumerate();
+    all.filter(|(_, peer)| peer.ours).map(|(p, _)| p)
+}
+
+/// What heads the column of one of ours: the names are too long for that.
+fn letter(at: usize) -> String {
+    match u8::try_from(at) {
+        Ok(n) if n < 26 => char::from(b'a' + n).to_string(),
+        _ => (at + 1).to_string(),
     }
-    Some(row)
+}
+
+fn lettered(name: &str, p: usize, ours: &[usize]) -> String {
+    match ours.iter().position(|own| *own == p) {
+        Some(at) => format!("{name} ({})", letter(at)),
+        None => name.to_owned(),
+    }
+}
+
+/// How long single calls took, if that was looked at.
+fn latencies(cell: Option<&Cell>) -> Option<String> {
+    let l: Latency = cell?.latency()?;
+    let at = |q| l.at(q).map(|s| number(s, Unit::Seconds));
+    Some(format!("{}, {}, {}", at(0.5)?, at(0.99)?, at(1.0)?))
+}
+
+/// How many times better one of ours is than the peer.
+fn against(own: Option<&Cell>, peer: Option<&Cell>, metric: &Metric) -> String {
+    let (Some(own), Some(rival)) = (own.and_then(Cell::summary), peer.and_then(Cell::summary))
+    else {
+        return String::new();
+    };
+    let r = own.against(&rival, metric.unit.better());
+    match r.clear {
+        true => format!("{:.2}x", r.times),
+        false => format!("~{:.2}x", r.times),
+    }
 }
 
 fn show(cell: Option<&Cell>, unit: Unit) -> String {
@@ -151,8 +166,8 @@ fn digits(v: f64) -> String {
     }
 }
 
-/// Writes rows in columns: the first to the left, the others to the right.
-pub fn aligned(rows: &[Vec<String>], out: &mut String) {
+/// Writes rows in columns: the first `left` of them to the left, the others to the right.
+pub fn aligned(rows: &[Vec<String>], left: usize, out: &mut String) {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |c: usize| {
         rows.iter()
@@ -165,9 +180,9 @@ pub fn aligned(rows: &[Vec<String>], out: &mut String) {
         let mut text = String::new();
         for (c, cell) in row.iter().enumerate() {
             let pad = " ".repeat(widths[c] - cell.chars().count());
-            match c {
-                0 => text.push_str(&format!("  {cell}{pad}")),
-                _ => text.push_str(&format!("  {pad}{cell}")),
+            match c < left {
+                true => text.push_str(&format!("  {cell}{pad}")),
+                false => text.push_str(&format!("  {pad}{cell}")),
             }
         }
         line(out, format_args!("{}", text.trim_end()));
@@ -178,7 +193,11 @@ fn footer(results: &Results, out: &mut String) {
     line(
         out,
         format_args!(
-            "±: half the distance between the quartiles. Lines of ours: how many times better than the peer;"
+            "±: half the distance between the quartiles. {}: how many times better that one is than the peer of the line;",
+            (0..ours(results).count())
+                .map(letter)
+                .collect::<Vec<_>>()
+                .join(", ")
         ),
     );
     line(
@@ -266,12 +285,40 @@ mod tests {
     #[test]
     fn a_clear_win_is_told() {
         let text = render(&results());
-        assert!(text.contains("1.01k/s ±0%"), "{text}");
-        assert!(
-            text.lines()
-                .any(|l| l.trim().starts_with("vellum") && l.contains(" 2.00x")),
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(
+            lines[1], "  layers  peer             median      a",
             "{text}"
         );
+        assert_eq!(
+            lines[2], "  8       rival       1.01k/s ±0%  2.00x",
+            "{text}"
+        );
+        assert_eq!(lines[3], "          vellum (a)  2.02k/s ±0%", "{text}");
+    }
+
+    /// With the peers of a whole run. Times of single calls come last: a narrow terminal cuts them.
+    #[test]
+    fn it_is_not_wide() {
+        let mut r = results();
+        for name in [
+            "vellum-io-uring",
+            "vellum-image-io-uring",
+            "vellum-passthrough",
+        ] {
+            let column = Column {
+                name: name.into(),
+                ours: true,
+                ..r.peers[1].clone()
+            };
+            r.peers.push(column);
+            let at = (0, 8, r.peers.len() - 1);
+            r.cell(at).samples = taken([2020.0; 3]);
+            r.cell(at).samples[0].latency = Some(Latency(vec![1.23e-5; 12]));
+        }
+        let text = render(&r);
+        let wide = text.lines().find(|l| l.contains("us, ")).unwrap();
+        assert!(wide.chars().count() <= 110, "{text}");
     }
 
     #[test]
@@ -282,13 +329,13 @@ mod tests {
     }
 
     #[test]
-    fn percentiles_stand_beneath_the_rates() {
+    fn percentiles_stand_beside_the_rates() {
         let mut r = results();
         let mut times = vec![5e-7; 12];
         (times[9], times[11]) = (2e-6, 0.003);
         r.cell((0, 8, 1)).samples[0].latency = Some(Latency(times));
         let text = render(&r);
-        let line = text.lines().find(|l| l.contains("p50, p99, max")).unwrap();
+        let line = text.lines().find(|l| l.contains("vellum (a)")).unwrap();
         assert!(line.ends_with("0.50 us, 2.00 us, 3.00 ms"), "{text}");
     }
 
