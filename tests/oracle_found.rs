@@ -208,3 +208,33 @@ fn a_name_is_hidden_by_another_directory_in_its_place() {
     check(&[layer.clone()], &ops[..3]);
     check(&[layer], &ops);
 }
+
+/// The kernel calls the directory that such a copy is moved into not "impure".
+#[test]
+fn a_metadata_copy_of_one_of_two_names_is_found_where_the_kernel_moved_it() {
+    let layer = vec![
+        file("c"),
+        Item::Link { from: "c", to: "b" },
+        Item::Dir {
+            path: "a",
+            mode: 0o755,
+            uid: 0,
+        },
+    ];
+    let stat = Op::Stat { path: "a" };
+    kernel_first(
+        &[layer.clone()],
+        &[moved("b", "a/a", How::Plain), stat.clone()],
+    )
+    .unwrap();
+    let ops = [
+        Op::Mkdir {
+            path: "d",
+            mode: 0o755,
+        },
+        moved("b", "d/a", How::Plain),
+        stat.clone(),
+        stat,
+    ];
+    kernel_first(&[layer], &ops).unwrap();
+}

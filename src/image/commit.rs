@@ -7,18 +7,19 @@
 use super::changes::{Image as Below, Packer, changes, entry_of};
 use super::container::root_meta;
 use super::digest::{Digest, Digesting};
-use super::entry::{Entry, Item};
+use super::entry::{Entry, Item, Path};
 use super::index::Index;
 use super::instruction::{Edit, Instruction, Keeps};
 use super::layer::LayerWriter;
 use super::load::Unpack;
+use super::lower::number_of;
 use super::oci::{self, Descriptor, History};
 use super::prepare::Prepare;
 use super::reference::Reference;
 use super::store::{BlobWriter, Image, LayerInfo, Store};
 use crate::sys::Loc;
 use crate::vfs::error::Context;
-use crate::vfs::{Error, Kind, Result};
+use crate::vfs::{Error, Kind, NodeId, Result};
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
@@ -68,6 +69,27 @@ impl Below for Indexed {
         };
         let found = index.lookup(dir, name)?;
         Ok(found.map(|entry| (entry.inode, entry.kind == Kind::Dir)))
+    }
+
+    fn names(&self, ino: u64) -> Result<Vec<Path>> {
+        let Some((index, number)) = self.0.as_ref().zip(number_of(NodeId(ino))) else {
+            return Ok(Vec::new());
+        };
+        if number >= index.inodes() {
+            return Ok(Vec::new());
+        }
+        let mut all = Vec::new();
+        for (dir, name) in index.links(number)? {
+            let mut path: Path = vec![name.into()];
+            let mut at = dir;
+            while let Some((parent, name)) = index.place(at)? {
+                path.push(name.into());
+                at = parent;
+            }
+            path.reverse();
+            all.push(path);
+        }
+        Ok(all)
     }
 }
 
@@ -156,13 +178,18 @@ fn write_layer(
     let mut writer = LayerWriter::new(new_layer(store)?);
     let (mut packer, mut changed) = (Packer::default(), false);
     // the root is nobody's entry, so no walk comes by it
-    if let Some(root) = changed_root(store, image, mount).context(|| "/")? {
+    let root = changed_root(store, image, mount).context(|| "/")?;
+    if let Some(root) = &root {
         changed = true;
-        writer.add(&root, &mut std::io::empty())?;
+        writer.add(root, &mut std::io::empty())?;
     }
     changes(upper, mount, &index, &mut |change| {
         changed = true;
         packer.pack(change, &mut |entry, data| writer.add(entry, data))
+    })?;
+    let both = (upper, mount);
+    packer.pack_other_names(both, &index, root.is_some(), &mut |entry, data| {
+        writer.add(entry, data)
     })?;
     if !changed {
         return Ok(None);

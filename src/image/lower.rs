@@ -72,8 +72,7 @@ impl ImageLower {
 
     /// The number of an inode.
     fn number(&self, id: NodeId) -> Result<u32> {
-        id.0.checked_sub(FIRST)
-            .and_then(|n| u32::try_from(n).ok())
+        number_of(id)
             .filter(|n| *n < self.index.inodes())
             .ok_or(Error::new(Errno::ESTALE))
     }
@@ -142,6 +141,11 @@ fn missing(e: Error) -> Error {
         true => Error::because(Errno::EIO, "it is not in the store").context(e.reason()),
         false => e,
     }
+}
+
+/// The number of the inode of a node, if it can be an image's.
+pub fn number_of(id: NodeId) -> Option<u32> {
+    u32::try_from(id.0.checked_sub(FIRST)?).ok()
 }
 
 /// The number of the node of an inode.

@@ -268,7 +268,10 @@ impl Engine {
         let mut id = own;
         let mut lower = None;
         let mut metacopy = false;
-        if parent.state.lock().marks.impure {
+        // the kernel's overlayfs calls no directory impure for a copy of one name of several, and the
+        // data of that may be in the lower
+        let may_be_metacopy = kind == Kind::File && st.st_size > 0;
+        if parent.state.lock().marks.impure || may_be_metacopy {
             let marks = self.writable()?.file_marks(Loc::At(dir, name))?;
             if let Some(ino) = marks.ino
                 && ino.inode == st.st_ino

@@ -18,7 +18,16 @@ pub type Sink<'s> = &'s mut dyn FnMut(&Entry, &mut dyn Read) -> Result<()>;
 #[derive(Debug, Default)]
 pub struct Packer {
     /// Files with several names that were packed, by their numbers in the mount.
-    packed: HashMap<u64, Path>,
+    pub(super) packed: HashMap<u64, Packed>,
+}
+
+/// A file with several names that was packed.
+#[derive(Debug)]
+pub(super) struct Packed {
+    /// Those that were, the one with the data first.
+    pub names: Vec<Path>,
+    /// How many there are.
+    pub links: u64,
 }
 
 impl Packer {
@@ -47,10 +56,14 @@ impl Packer {
         let st = at.stat()?;
         let is_dir = Kind::from_mode(st.st_mode) == Some(Kind::Dir);
         if !is_dir && st.st_nlink > 1 {
-            if let Some(first) = self.packed.get(&st.st_ino) {
+            let file = self.packed.entry(st.st_ino).or_insert_with(|| Packed {
+                names: Vec::new(),
+                links: st.st_nlink,
+            });
+            file.names.push(change.path.clone());
+            if let [first, .., _] = &*file.names {
                 return sink(&entry(Item::Hardlink(first.clone())), nothing);
             }
-            self.packed.insert(st.st_ino, change.path.clone());
         }
         match entry_of(change.path, at, &st)? {
             Some(made) if matches!(made.item, Item::File(..)) => {

@@ -10,6 +10,7 @@
 
 mod entry;
 mod layer;
+mod names;
 
 pub use entry::{Packer, Sink, entry_of};
 pub use layer::pack_layer;
@@ -74,6 +75,10 @@ impl Change<'_> {
 pub trait Image {
     /// What `dir` has under `name`: its number, and whether it is a directory.
     fn child(&self, dir: u32, name: &[u8]) -> Result<Option<(u32, bool)>>;
+
+    /// Every name of the file that has this number in a mount of the image; none if it is not the
+    /// image's.
+    fn names(&self, ino: u64) -> Result<Vec<Path>>;
 }
 
 /// Calls `each` for every change, directories before what is in them, names in order. `upper` and
@@ -114,6 +119,10 @@ struct Nothing;
 impl Image for Nothing {
     fn child(&self, _: u32, _: &[u8]) -> Result<Option<(u32, bool)>> {
         Ok(None)
+    }
+
+    fn names(&self, _: u64) -> Result<Vec<Path>> {
+        Ok(Vec::new())
     }
 }
 
