@@ -12,7 +12,8 @@ mod common;
 
 use common::drive::{
     against_plain, image_against_plain, kernel_first, marks_against_plain, read_only,
-    read_only_image, then_kernel, then_kernel_userxattr, unmet_against_plain, without_sockets,
+    read_only_image, stacked_against_plain, then_kernel, then_kernel_userxattr,
+    unmet_against_plain, without_sockets,
 };
 use common::layers::{ALL_MARKS, KERNEL_MARKS, USER_MARKS, any_stack};
 use common::random::{Asked, any_ops};
@@ -58,6 +59,17 @@ fn an_engine_that_met_nothing_is_a_plain_directory() {
         let stack = Stack::build(&without_sockets(&layers));
         let image = stack.image();
         unmet_against_plain(&stack, &|| stack.engine_over(&image), &ops).map_err(fail)?;
+    });
+}
+
+#[test]
+fn uppers_that_became_layers_are_a_plain_directory() {
+    let config = common::config(
+        "proptest-regressions/uppers_that_became_layers_are_a_plain_directory.txt",
+        40,
+    );
+    proptest!(config, |(layers in any_stack(ALL_MARKS), ops in any_ops(ALL, 40))| {
+        stacked_against_plain(&layers, &ops).map_err(fail)?;
     });
 }
 

@@ -10,7 +10,7 @@ use super::stack::Stack;
 use super::subject::Subject;
 use super::tree::{View, diff};
 use super::walk::fingerprint;
-use vellum::overlay::{Engine, Marks};
+use vellum::overlay::{Config, Engine, Marks, UpperConfig};
 
 /// The engine against a plain directory; then both again after a remount, twice.
 pub fn against_plain(layers: &[Vec<Item>], ops: &[Op], forgetful: bool) -> Result<(), String> {
@@ -91,6 +91,48 @@ pub fn unmet_against_plain(
         Some(diff) => Err(format!("at the end:\n{diff}")),
         None => stack.lowers_changed().map_or(Ok(()), Err),
     }
+}
+
+/// Each upper is the topmost layer of the next mount, as podman and containerd stack what was
+/// written.
+pub fn stacked_against_plain(layers: &[Vec<Item>], ops: &[Op]) -> Result<(), String> {
+    let view = View::full();
+    let stack = Stack::build(layers);
+    let mut plain = Real::new(&stack.plain());
+    let mut lowers = stack.lowers.clone();
+    for (at, ops) in ops.chunks(ops.len().div_ceil(3)).enumerate() {
+        let dir = stack.path().join(format!("stacked{at}"));
+        let (upper, work) = (dir.join("upper"), dir.join("work"));
+        for new in [&dir, &upper, &work] {
+            std::fs::create_dir(new).unwrap();
+        }
+        super::flatten::copy_attributes(&stack.plain(), &upper);
+        let config = |upper| Config {
+            lowers: lowers.clone(),
+            upper,
+            ..Config::default()
+        };
+        let engine = Engine::open(&config(Some(UpperConfig::new(upper.clone(), work)))).unwrap();
+        let mut engine = InProcess::new(engine, true);
+        let mut oracle = Oracle::new(&mut plain, view);
+        let done = oracle.run(&mut engine, ops);
+        oracle.release(&mut engine);
+        drop(engine);
+        done.map_err(|e| format!("over {at} uppers: {e}"))?;
+        lowers.insert(0, upper);
+        let written = fingerprint(&lowers[0]);
+        let config = Config {
+            lowers: lowers.clone(),
+            ..Config::default()
+        };
+        let mut engine = InProcess::new(Engine::open(&config).unwrap(), true);
+        oracle.inos = None;
+        oracle.compare(&mut engine, &format!("{} uppers alone", at + 1))?;
+        if fingerprint(&lowers[0]) != written {
+            return Err("the topmost layer changed".into());
+        }
+    }
+    stack.lowers_changed().map_or(Ok(()), Err)
 }
 
 /// An upper that the engine wrote, read by the kernel.
