@@ -7,7 +7,9 @@
 
 mod common;
 
-use common::drive::{against_plain, kernel_first, then_kernel, unmet_against_plain};
+use common::drive::{
+    against_plain, kernel_first, stacked_against_plain, then_kernel, unmet_against_plain,
+};
 use common::layers::Item;
 use common::op::{How, Op};
 use common::stack::Stack;
@@ -237,4 +239,39 @@ fn a_metadata_copy_of_one_of_two_names_is_found_where_the_kernel_moved_it() {
         stat,
     ];
     kernel_first(&[layer], &ops).unwrap();
+}
+
+/// An upper that moved a directory, and then is a layer: podman stacks them so.
+#[test]
+fn names_in_a_directory_that_a_layer_moved_are_links() {
+    let layer = vec![
+        file("a/c"),
+        Item::Link {
+            from: "a/c",
+            to: "a/a",
+        },
+        Item::Link {
+            from: "a/c",
+            to: "b",
+        },
+        Item::Dir {
+            path: "c/b",
+            mode: 0o755,
+            uid: 0,
+        },
+    ];
+    let append = Op::Append {
+        path: "b",
+        len: 1,
+        byte: 65,
+    };
+    let stat = Op::Stat { path: "b" };
+    for how in [
+        moved("a", "c/b", How::Exchange),
+        moved("a", "c/d", How::Plain),
+    ] {
+        let rename_twice = [how.clone(), moved("c", "d", How::Plain), append.clone()];
+        stacked_against_plain(&[layer.clone()], &rename_twice).unwrap();
+        stacked_against_plain(&[layer.clone()], &[how, append.clone(), stat.clone()]).unwrap();
+    }
 }

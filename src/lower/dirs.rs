@@ -5,7 +5,7 @@
 //! file's attributes are asked of the one layer that has it.
 
 use super::layer::{self, Layer};
-use super::links::{self, LinkMap};
+use super::links::LinkMap;
 use super::listing::{Listing, ListingEntry};
 use super::merge::{Part, Stack};
 use super::table::{DirNode, Node, Table};
@@ -35,15 +35,17 @@ pub const MAX_LAYERS: usize = 4000;
 
 /// The merged tree of a stack of directories.
 pub struct DirsLower {
-    stack: Stack,
+    pub(super) stack: Stack,
     root: Arc<DirNode>,
     table: Table,
     space: Arc<InoSpace>,
     key: CookieKey,
     open: Mutex<LruCache<(NodeId, u16), Arc<OwnedFd>>>,
-    links: Vec<OnceLock<LinkMap>>,
+    pub(super) links: Vec<OnceLock<LinkMap>>,
+    /// Where directories with redirects are in the tree.
+    pub(super) moved: OnceLock<Vec<Vec<Vec<u8>>>>,
     /// How many names of a file with several show.
-    shown: Mutex<HashMap<NodeId, u32>>,
+    pub(super) shown: Mutex<HashMap<NodeId, u32>>,
     fingerprint: u64,
 }
 
@@ -78,6 +80,7 @@ impl DirsLower {
         let root = Arc::new(DirNode::new(NodeId::ROOT, None, stack.root()?, None));
         Ok(DirsLower {
             links: stack.layers.iter().map(|_| OnceLock::new()).collect(),
+            moved: OnceLock::new(),
             shown: Mutex::default(),
             stack,
             root,
@@ -101,14 +104,14 @@ impl DirsLower {
         self.table.get(id)
     }
 
-    fn dir(&self, id: NodeId) -> Result<Arc<DirNode>> {
+    pub(super) fn dir(&self, id: NodeId) -> Result<Arc<DirNode>> {
         match self.node(id)? {
             Node::Dir(dir) => Ok(dir),
             Node::File(..) => Err(Error::new(Errno::ENOTDIR)),
         }
     }
 
-    fn listing(&self, dir: &DirNode) -> Result<Arc<Listing>> {
+    pub(super) fn listing(&self, dir: &DirNode) -> Result<Arc<Listing>> {
         if let Some(listing) = dir.listing.get() {
             return Ok(listing.clone());
         }
@@ -260,40 +263,6 @@ impl DirsLower {
             .count(id, || Node::File(parent.clone(), at as u32));
         Ok(Some(attr))
     }
-
-    /// Makes the link count that of the names which show: a layer above may hide some.
-    fn count_names(&self, attr: &mut Attr, layer: u16, ino: u64) -> Result<()> {
-        if attr.nlink < 2 || layer == 0 {
-            return Ok(());
-        }
-        if let Some(n) = self.shown.lock().get(&attr.ino) {
-            attr.nlink = *n;
-            return Ok(());
-        }
-        let mut shown = 0;
-        let none = Vec::new();
-        for (path, name) in self.link_map(layer)?.get(&ino).unwrap_or(&none) {
-            let Some(dir) = super::resolve_dir(self, NodeId::ROOT, path)? else {
-                continue;
-            };
-            let listing = self.dir(dir).and_then(|d| self.listing(&d));
-            self.forget(dir, 1);
-            shown += u32::from(listing?.find(name).is_some_and(|(_, e)| e.layer == layer));
-        }
-        // a name that is in use shows; names outside the layer cannot be seen from here
-        attr.nlink = shown.max(1);
-        self.shown.lock().insert(attr.ino, attr.nlink);
-        Ok(())
-    }
-
-    fn link_map(&self, layer: u16) -> Result<&LinkMap> {
-        let cell = &self.links[usize::from(layer)];
-        if let Some(map) = cell.get() {
-            return Ok(map);
-        }
-        let map = links::scan(&self.stack.layers[usize::from(layer)])?;
-        Ok(cell.get_or_init(|| map))
-    }
 }
 
 impl Lower for DirsLower {
@@ -371,22 +340,7 @@ impl Lower for DirsLower {
             .get(at as usize)
             .ok_or_else(|| Error::new(Errno::ESTALE))?;
         let ino = self.with_file(&dir, at, |l, _, _| Ok(l.stat()?.st_ino))?;
-        let mut found = Vec::new();
-        let none = Vec::new();
-        for (path, name) in self.link_map(entry.layer)?.get(&ino).unwrap_or(&none) {
-            let Some(dir) = super::resolve_dir(self, NodeId::ROOT, path)? else {
-                continue; // hidden by a layer above
-            };
-            if let Some(attr) = self.lookup(dir, name)? {
-                self.forget(attr.ino, 1);
-                if attr.ino == id {
-                    found.push((dir, name.clone().into_boxed_slice()));
-                    continue;
-                }
-            }
-            self.forget(dir, 1);
-        }
-        Ok(found)
+        self.names_shown(entry.layer, ino)
     }
 
     fn readlink(&self, id: NodeId) -> Result<Vec<u8>> {

@@ -1,8 +1,8 @@
 //! Which names in a layer share an inode. Hard links are rare and their names cannot be found
 //! from the inode, so a layer is walked once, when the first file with several names is copied
-//! up, and only inodes met more than once are kept.
+//! up, and only inodes met more than once are kept. And which directories of a layer have a redirect.
 
-use super::layer::Layer;
+use super::layer::{self, Layer};
 use crate::sys::{dir, loc};
 use crate::vfs::{Kind, Result};
 use std::collections::HashMap;
@@ -48,4 +48,29 @@ pub fn scan(layer: &Layer) -> Result<LinkMap> {
         }
     }
     Ok(map)
+}
+
+/// The directories of a layer that have a redirect, as path components from the layer's root.
+pub fn redirects(layer: &Layer) -> Result<Vec<Vec<Vec<u8>>>> {
+    let mut found = Vec::new();
+    let mut todo: Vec<(OwnedFd, Vec<Vec<u8>>)> = vec![(layer.dir(b"")?, Vec::new())];
+    while let Some((fd, path)) = todo.pop() {
+        let mut below: Vec<Vec<u8>> = Vec::new();
+        dir::for_each(fd.as_fd(), |entry| {
+            if entry.kind == Some(Kind::Dir) {
+                below.push(entry.name.to_vec());
+            }
+            Ok(())
+        })?;
+        for name in below {
+            let child = loc::open_dir(&fd, &name)?;
+            let mut child_path = path.clone();
+            child_path.push(name);
+            if layer::dir_marks(child.as_fd())?.redirect.is_some() {
+                found.push(child_path.clone());
+            }
+            todo.push((child, child_path));
+        }
+    }
+    Ok(found)
 }

@@ -10,6 +10,7 @@ mod layer;
 mod links;
 mod listing;
 mod merge;
+mod names;
 mod source;
 mod table;
 
