@@ -10,6 +10,7 @@ use super::load::Unpack;
 use super::lower::ImageLower;
 use super::merge::Merge;
 use super::oci::{Descriptor, chain_id};
+use super::spill::Room;
 use super::store::{Image, Store, StoreContents, Temp};
 use super::table::Table;
 use super::unpack::{TABLE, unpack};
@@ -22,6 +23,10 @@ use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// How much memory the tree of an image may take while its index is made. So much is enough for the files of
+/// any usual image, some 800,000; of one with more, the rest is in temporary files meanwhile.
+const MOST_MEMORY: usize = 128 << 20;
 
 /// Prepares layers and images.
 #[derive(Clone, Copy, Debug, Default)]
@@ -67,7 +72,7 @@ pub fn fresh_index(store: &Store, diff_ids: &[Digest]) -> Result<Temp> {
 
 /// The tree of an image with these layers, lowest first.
 fn tree(store: &Store, diff_ids: &[Digest]) -> Result<super::tree::Tree> {
-    let mut merge = Merge::new()?;
+    let mut merge = Merge::within(Room::limited(MOST_MEMORY, &store.scratch()))?;
     for diff_id in diff_ids {
         let path = store.layer_path(*diff_id).join(TABLE);
         let said = || format!("layer {diff_id}");
