@@ -13,8 +13,9 @@ use super::instruction::{Edit, Instruction, Keeps};
 use super::layer::LayerWriter;
 use super::load::Unpack;
 use super::oci::{self, Descriptor, History};
-use super::prepare::Prepare;
+use super::prepare::{Prepare, room};
 use super::reference::Reference;
+use super::spill::Pages;
 use super::store::{BlobWriter, Image, LayerInfo, Store};
 use crate::sys::Loc;
 use crate::vfs::error::Context;
@@ -154,16 +155,18 @@ fn write_layer(
 ) -> Result<Option<(Descriptor, Digest)>> {
     let index = Indexed::open(store, image)?;
     let mut writer = LayerWriter::new(new_layer(store)?);
-    let (mut packer, mut changed) = (Packer::default(), false);
+    let pages = Pages::new(room(store));
+    let (mut packer, mut changed) = (Packer::new(&pages)?, false);
     // the root is nobody's entry, so no walk comes by it
     if let Some(root) = changed_root(store, image, mount).context(|| "/")? {
         changed = true;
         writer.add(&root, &mut std::io::empty())?;
     }
-    changes(upper, mount, &index, &mut |change| {
+    changes(upper, mount, &index, &pages, &mut |change| {
         changed = true;
         packer.pack(change, &mut |entry, data| writer.add(entry, data))
     })?;
+    drop((packer, pages));
     if !changed {
         return Ok(None);
     }

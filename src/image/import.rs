@@ -10,7 +10,9 @@ use super::compose::{Part, compose};
 use super::instruction::Instruction;
 use super::layer::LayerWriter;
 use super::load::{Input, Limits, plain};
+use super::prepare::room;
 use super::reference::Reference;
+use super::spill::Pages;
 use super::store::{Image, Store};
 use crate::vfs::Result;
 use crate::vfs::error::Context;
@@ -55,7 +57,7 @@ fn layer_of(store: &Store, input: &Input) -> Result<NewLayer> {
             let file = File::open(path)?;
             if file.metadata()?.is_dir() {
                 let mut writer = LayerWriter::new(layer);
-                pack_whole(file.as_fd(), &mut writer)?;
+                pack_whole(file.as_fd(), &mut writer, &Pages::new(room(store)))?;
                 return writer.finish();
             }
             copy(file, &mut layer)?;

@@ -24,6 +24,9 @@ use std::io::{BufRead, Seek};
 #[derive(Debug)]
 pub struct Merge {
     tree: Tree,
+    /// The directory that was looked for last: in a tar, its files follow each other. Forgotten when
+    /// anything goes away.
+    last: Option<(Path, u32)>,
 }
 
 impl Merge {
@@ -35,12 +38,14 @@ impl Merge {
     /// The same, with no more of it in memory than there is room for.
     pub fn within(room: Room) -> Result<Merge> {
         let tree = Tree::within(room, Vec::new(), &unnamed())?;
-        Ok(Merge { tree })
+        Ok(Merge { tree, last: None })
     }
 
     /// Puts a layer on top.
     pub fn add<R: BufRead + Seek>(&mut self, diff_id: Digest, table: &mut Table<R>) -> Result<()> {
         let layer = u32::try_from(self.tree.layers.len()).map_err(|_| Errno::E2BIG)?;
+        self.tree.layer = layer;
+        self.last = None;
         table.rows(|row| {
             let Entry { path, item } = &row.entry;
             self.hide(path, item).context(|| at(&diff_id, path))
@@ -102,7 +107,7 @@ impl Merge {
         let is_dir = kind == Kind::Dir;
         let Some((name, dir)) = path.split_last() else {
             return match is_dir {
-                true => self.describe(Tree::ROOT, &meta, layer),
+                true => self.tree.describe(Tree::ROOT, &meta),
                 false => Err(Error::because(Errno::ENOTDIR, "the root is a directory")),
             };
         };
@@ -111,17 +116,11 @@ impl Merge {
             && let Some(there) = self.tree.child(dir, name)?
             && self.tree.is_dir(there)?
         {
-            return self.describe(there, &meta, layer);
+            return self.tree.describe(there, &meta);
         }
         self.make_room(dir, name, layer)?;
-        self.insert(dir, name, kind, &meta, layer)?;
+        self.tree.add(dir, name, kind, &meta)?;
         Ok(())
-    }
-
-    /// New attributes of a directory.
-    fn describe(&mut self, at: u32, meta: &Meta, layer: u32) -> Result<()> {
-        self.tree.describe(at, meta)?;
-        self.tree.say(at, layer)
     }
 
     fn link(&mut self, path: &Path, target: &Path, layer: u32) -> Result<()> {
@@ -147,6 +146,11 @@ impl Merge {
 
     /// The directory at `path`, made where it is missing.
     fn make_dirs(&mut self, path: &[Box<[u8]>], layer: u32) -> Result<u32> {
+        if let Some((last, at)) = &self.last
+            && last == path
+        {
+            return Ok(*at);
+        }
         let mut at = Tree::ROOT;
         for name in path {
             at = match self.tree.child(at, name)? {
@@ -157,12 +161,15 @@ impl Merge {
                         format!("{} is no directory, the same layer says", show(path)),
                     ));
                 }
-                _ => {
-                    self.tree.unlink(at, name)?;
-                    self.insert(at, name, Kind::Dir, &unnamed(), layer)?
+                there => {
+                    if there.is_some() {
+                        self.tree.unlink(at, name)?;
+                    }
+                    self.tree.add(at, name, Kind::Dir, &unnamed())?
                 }
             };
         }
+        self.last = Some((path.to_vec(), at));
         Ok(at)
     }
 
@@ -178,21 +185,9 @@ impl Merge {
                 }
             }
             self.tree.unlink(dir, name)?;
+            self.last = None;
         }
         Ok(())
-    }
-
-    fn insert(
-        &mut self,
-        dir: u32,
-        name: &[u8],
-        kind: Kind,
-        meta: &Meta,
-        layer: u32,
-    ) -> Result<u32> {
-        let number = self.tree.add(dir, name, kind, meta)?;
-        self.tree.say(number, layer)?;
-        Ok(number)
     }
 
     fn find(&self, path: &[Box<[u8]>]) -> Result<Option<u32>> {

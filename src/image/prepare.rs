@@ -25,8 +25,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// How much memory the tree of an image may take while its index is made. So much is enough for the files of
-/// any usual image, some 800,000; of one with more, the rest is in temporary files meanwhile.
+/// any usual image, some 700,000; of one with more, the rest is in temporary files meanwhile.
 const MOST_MEMORY: usize = 128 << 20;
+
+/// Room for what grows with the number of files, beside a store.
+pub fn room(store: &Store) -> Room {
+    Room::limited(MOST_MEMORY, &store.scratch())
+}
 
 /// Prepares layers and images.
 #[derive(Clone, Copy, Debug, Default)]
@@ -72,7 +77,7 @@ pub fn fresh_index(store: &Store, diff_ids: &[Digest]) -> Result<Temp> {
 
 /// The tree of an image with these layers, lowest first.
 fn tree(store: &Store, diff_ids: &[Digest]) -> Result<super::tree::Tree> {
-    let mut merge = Merge::within(Room::limited(MOST_MEMORY, &store.scratch()))?;
+    let mut merge = Merge::within(room(store))?;
     for diff_id in diff_ids {
         let path = store.layer_path(*diff_id).join(TABLE);
         let said = || format!("layer {diff_id}");

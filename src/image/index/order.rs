@@ -1,7 +1,7 @@
 //! The order that the nodes of a tree have in its index.
 
 use super::write::unfit;
-use crate::image::spill::{Pages, Records, Sorter};
+use crate::image::spill::{Pages, Records, Sorter, beginning};
 use crate::image::tree::{Text, Tree, kind};
 use crate::vfs::Result;
 
@@ -71,12 +71,4 @@ impl Order {
         self.numbers.set(node, &(number + 1))?;
         Ok(true)
     }
-}
-
-/// The first bytes of a name, as a number that compares as they do.
-fn beginning(name: &[u8]) -> u64 {
-    let mut first = [0; 8];
-    let len = name.len().min(first.len());
-    first[..len].copy_from_slice(&name[..len]);
-    u64::from_be_bytes(first)
 }

@@ -17,7 +17,7 @@ mod spool;
 
 pub use pages::Pages;
 pub use records::{Bytes, Record, Records};
-pub use sort::{Item, Sorter};
+pub use sort::{Item, Sorter, beginning};
 pub use spool::Spool;
 
 use crate::vfs::Result;

@@ -136,6 +136,7 @@ impl Pages {
 
 impl Inner {
     /// The frame with a page.
+    #[inline]
     fn frame(&mut self, list: u32, page: usize) -> Result<&mut Frame> {
         let place = self
             .lists
@@ -152,6 +153,7 @@ impl Inner {
     }
 
     /// Brings a page into memory.
+    #[cold]
     fn bring(&mut self, list: u32, page: usize, place: u32) -> Result<usize> {
         let number = u32::try_from(page).map_err(|_| Errno::EFBIG)?;
         let at = self.free_frame()?;

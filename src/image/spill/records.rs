@@ -80,6 +80,7 @@ impl<T: Record> Records<T> {
     }
 
     /// The record of that number; EINVAL if there is none.
+    #[inline]
     pub fn get(&self, number: u32) -> Result<T> {
         let (page, at) = self.place(number)?;
         let read = |page: &[u8; PAGE]| {
@@ -88,6 +89,24 @@ impl<T: Record> Records<T> {
         };
         let record = self.list.pages.read(self.list.number, page, read)?;
         record.ok_or(Error::new(Errno::EINVAL))
+    }
+
+    /// Reads the records from that number on, up to the end of a page, in place of what is in `to`.
+    /// Returns the number of the one behind them.
+    pub fn some(&self, number: u32, to: &mut Vec<T>) -> Result<u32> {
+        let (page, at) = self.place(number)?;
+        to.clear();
+        let left = (self.len - number) as usize;
+        self.list.pages.read(self.list.number, page, |page| {
+            let records = page.get(at..).unwrap_or_default();
+            let records = records.chunks_exact(size_of::<T>());
+            to.extend(
+                records
+                    .take(left)
+                    .filter_map(|bytes| T::read_from_bytes(bytes).ok()),
+            );
+        })?;
+        Ok(number + to.len() as u32)
     }
 
     /// Replaces a record.
@@ -108,6 +127,7 @@ impl<T: Record> Records<T> {
         self.set(number, &record)
     }
 
+    #[inline]
     fn place(&self, number: u32) -> Result<(usize, usize)> {
         if number >= self.len {
             return Err(Error::because(Errno::EINVAL, "a record that is not there"));
@@ -234,6 +254,12 @@ mod tests {
                 b.push(&[i as u8; 28]).unwrap();
             }
             let any = |i: u32| i.wrapping_mul(2_654_435_761) % 20_000;
+            let (mut at, mut some, mut all) = (0, Vec::new(), Vec::new());
+            while at < a.len() {
+                at = a.some(at, &mut some).unwrap();
+                all.append(&mut some);
+            }
+            assert!(all.into_iter().eq(0..20_000));
             for i in 0..20_000 {
                 a.change(any(i), |n| *n += 1 << 40).unwrap();
                 assert_eq!(b.get(any(i)).unwrap(), [any(i) as u8; 28]);

@@ -115,10 +115,11 @@ impl Hashes {
             return Err(Error::because(Errno::EFBIG, "too many files"));
         }
         let mut slots = Records::zeroed(&self.pages, 1 << bits);
-        for at in 0..self.slots.len() {
-            let slot = self.slots.get(at)?;
-            if slot.number != 0 {
-                put(&mut slots, bits, &slot)?;
+        let (mut at, mut some) = (0, Vec::new());
+        while at < self.slots.len() {
+            at = self.slots.some(at, &mut some)?;
+            for slot in some.iter().filter(|slot| slot.number != 0) {
+                put(&mut slots, bits, slot)?;
             }
         }
         self.slots = slots;

@@ -64,6 +64,8 @@ pub enum Kind {
 pub struct Tree {
     /// The diff IDs of the layers, lowest first.
     pub layers: Vec<Digest>,
+    /// The layer, by its number, that says what is added or described now.
+    pub(super) layer: u32,
     pub(super) pages: Pages,
     pub(super) nodes: Records<Node>,
     pub(super) names: Records<Name>,
@@ -91,6 +93,7 @@ impl Tree {
         let pages = Pages::new(room);
         let mut tree = Tree {
             layers,
+            layer: NONE,
             nodes: Records::new(&pages),
             names: Records::new(&pages),
             found: Hashes::new(&pages),
@@ -100,7 +103,8 @@ impl Tree {
             objects: Strings::new(&pages)?,
             pages,
         };
-        tree.push(Kind::Dir, root)?;
+        let root = tree.node(Kind::Dir, root)?;
+        tree.nodes.push(&root)?;
         Ok(tree)
     }
 
@@ -111,19 +115,30 @@ impl Tree {
 
     /// Makes a node in a directory, where the name is free. Returns its number.
     pub fn add(&mut self, dir: u32, name: &[u8], kind: Kind, meta: &Meta) -> Result<u32> {
-        let number = self.push(kind, meta)?;
-        self.link(dir, name, number)?;
-        Ok(number)
+        let mut node = self.node(kind, meta)?;
+        let number = self.nodes.len();
+        node.name = self.name(dir, name, number, &node)?;
+        self.nodes.push(&node)
     }
 
     /// Gives a node one more name, which is free.
     pub fn link(&mut self, dir: u32, name: &[u8], number: u32) -> Result<()> {
+        let mut node = self.nodes.get(number)?;
+        let new = self.name(dir, name, number, &node)?;
+        if node.name != NONE {
+            self.names.change(node.name, |n| n.last_of_node = new)?;
+        }
+        node.name = new;
+        self.nodes.set(number, &node)
+    }
+
+    /// Makes a name of a node in a directory, before its other names. Returns its number.
+    fn name(&mut self, dir: u32, name: &[u8], number: u32, node: &Node) -> Result<u32> {
         let text = self.strings.intern(name)?;
         let mut place = self.nodes.get(dir)?;
         if !place.is_dir() {
             return Err(Errno::ENOTDIR.into());
         }
-        let node = self.nodes.get(number)?;
         let new = self.names.push(&Name {
             dir,
             text: text.number(),
@@ -138,13 +153,10 @@ impl Tree {
         if place.first != NONE {
             self.names.change(place.first, |n| n.last_in_dir = new)?;
         }
-        if node.name != NONE {
-            self.names.change(node.name, |n| n.last_of_node = new)?;
-        }
         place.first = new;
         self.nodes.set(dir, &place)?;
-        self.nodes.change(number, |n| n.name = new)?;
-        self.found.insert(self.hash(dir, text), new)
+        self.found.insert(self.hash(dir, text), new)?;
+        Ok(new)
     }
 
     /// Takes a name away, and with it all that is found by it alone.
@@ -193,16 +205,12 @@ impl Tree {
         node.gid = meta.gid;
         node.xattrs = self.set(&meta.xattrs)?;
         node.perm = (meta.perm & 0o7777) as u16;
+        node.said_by = self.layer;
         Ok(())
     }
 
-    /// Notes the layer that says what a node is.
-    pub fn say(&mut self, number: u32, layer: u32) -> Result<()> {
-        self.nodes.change(number, |node| node.said_by = layer)
-    }
-
-    /// The layer that was noted last.
-    pub fn said_by(&self, number: u32) -> Result<Option<u32>> {
+    /// The layer that said last what a node is.
+    pub(super) fn said_by(&self, number: u32) -> Result<Option<u32>> {
         let layer = self.nodes.get(number)?.said_by;
         Ok((layer != NONE).then_some(layer))
     }
@@ -282,7 +290,8 @@ impl Tree {
         Ok(self.sets.intern(&set)?.number())
     }
 
-    fn push(&mut self, kind: Kind, meta: &Meta) -> Result<u32> {
+    /// A node that has no name yet.
+    fn node(&mut self, kind: Kind, meta: &Meta) -> Result<Node> {
         let data = match kind {
             Kind::Dir => Data::Dir,
             Kind::File { size, content } => {
@@ -302,7 +311,7 @@ impl Tree {
         };
         let mut node = Node::new(data);
         self.set_meta(&mut node, meta)?;
-        self.nodes.push(&node)
+        Ok(node)
     }
 
     /// A name, and its number.
