@@ -22,7 +22,7 @@ use vellum::image::entry::{Entry, Item, Meta};
 use vellum::image::index::{self, Index};
 use vellum::image::layer::LayerWriter;
 use vellum::image::merge::Merge;
-use vellum::image::spill::Room;
+use vellum::image::spill::{Pages, Room};
 use vellum::image::table::{Row, Table, TableWriter};
 use vellum::image::tree::{Content, Tree};
 use vellum::vfs::Result;
@@ -240,7 +240,8 @@ fn layout(at: &Path, files: u64) {
     fs::create_dir_all(at.join("blobs/sha256")).unwrap();
     let new = at.join("layer");
     let out = BufWriter::new(Digesting::new(File::create(&new).unwrap()));
-    let mut writer = LayerWriter::new(out);
+    let pages = Pages::new(Room::limited(1 << 20, at));
+    let mut writer = LayerWriter::within(out, &pages).unwrap();
     for i in 0..files {
         let row = file(&format!("usr/d{}/e{}/file-{i}", i / 10_000, i / 100), 1, 0);
         writer.add(&row.entry, &mut &b"x"[..]).unwrap();

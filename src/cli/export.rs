@@ -54,8 +54,9 @@ impl Export {
 
 fn export(store: &Store, name: &str, to: &mut dyn Write) -> Result<()> {
     let pack = |mount: BorrowedFd<'_>| {
-        let mut writer = LayerWriter::new(to);
-        pack_whole(mount, &mut writer, &Pages::new(room(store)))?;
+        let pages = Pages::new(room(store));
+        let mut writer = LayerWriter::within(to, &pages)?;
+        pack_whole(mount, &mut writer, &pages)?;
         writer.finish().map(drop)
     };
     // what cannot be the name of a container can be an image's

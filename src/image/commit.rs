@@ -154,8 +154,8 @@ fn write_layer(
     mount: BorrowedFd<'_>,
 ) -> Result<Option<(Descriptor, Digest)>> {
     let index = Indexed::open(store, image)?;
-    let mut writer = LayerWriter::new(new_layer(store)?);
     let pages = Pages::new(room(store));
+    let mut writer = LayerWriter::within(new_layer(store)?, &pages)?;
     let (mut packer, mut changed) = (Packer::new(&pages)?, false);
     // the root is nobody's entry, so no walk comes by it
     if let Some(root) = changed_root(store, image, mount).context(|| "/")? {

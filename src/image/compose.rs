@@ -34,8 +34,8 @@ pub fn put_layer(store: &Store, dir: &Path) -> Result<Part> {
     let what = || dir.display().to_string();
     let root = File::open(dir).context(what)?;
     let out = BufWriter::with_capacity(1 << 18, Digesting::new(store.blob_writer()?));
-    let mut writer = LayerWriter::new(out);
     let pages = Pages::new(room(store));
+    let mut writer = LayerWriter::within(out, &pages)?;
     pack_layer(root.as_fd(), &mut writer, &pages).context(what)?;
     drop(pages);
     let digesting = writer.finish()?.into_inner().map_err(|e| e.into_error())?;

@@ -56,8 +56,9 @@ fn layer_of(store: &Store, input: &Input) -> Result<NewLayer> {
         Input::Path(path) => {
             let file = File::open(path)?;
             if file.metadata()?.is_dir() {
-                let mut writer = LayerWriter::new(layer);
-                pack_whole(file.as_fd(), &mut writer, &Pages::new(room(store)))?;
+                let pages = Pages::new(room(store));
+                let mut writer = LayerWriter::within(layer, &pages)?;
+                pack_whole(file.as_fd(), &mut writer, &pages)?;
                 return writer.finish();
             }
             copy(file, &mut layer)?;
