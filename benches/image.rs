@@ -60,7 +60,7 @@ fn entries(files: usize, layer: usize) -> Vec<Entry> {
 }
 
 fn tar(entries: &[Entry]) -> Vec<u8> {
-    let mut writer = LayerWriter::new(Vec::new());
+    let mut writer = LayerWriter::new(Vec::new()).unwrap();
     for entry in entries {
         writer.add(entry, &mut std::io::repeat(b'v')).unwrap();
     }

@@ -13,6 +13,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use vellum::image::changes::{Image, Packer, changes};
 use vellum::image::entry::Item;
+use vellum::image::spill::{Pages, Room};
 use vellum::vfs::Result;
 
 /// A directory as an image: numbers are given as they are asked for.
@@ -49,11 +50,15 @@ fn try_found(stack: &Stack) -> Result<(Vec<String>, BTreeMap<String, String>)> {
     let below = Below(RefCell::new(vec![stack.lowers[0].clone()]));
     let (upper, mount) = (File::open(&stack.upper), File::open(&stack.mnt));
     let (mut lines, mut entries) = (Vec::new(), BTreeMap::new());
-    let mut packer = Packer::default();
+    // nothing that is remembered meanwhile is in memory
+    let beyond = tempfile::tempdir().unwrap();
+    let pages = Pages::new(Room::limited(0, beyond.path()));
+    let mut packer = Packer::new(&pages).unwrap();
     changes(
         upper.unwrap().as_fd(),
         mount.unwrap().as_fd(),
         &below,
+        &pages,
         &mut |change| {
             lines.push(format!("{} {}", change.how.letter(), say(change.path)));
             packer.pack(change, &mut |entry, data| {

@@ -151,11 +151,7 @@ impl Bed {
     /// The files of the image are what they were.
     #[track_caller]
     fn same_files(&self) {
-        let recipe = Recipe {
-            root: self.path("store"),
-            manifest: self.image().manifest,
-            kept: false,
-        };
+        let recipe = Recipe::of(&self.path("store"), &self.image());
         let lower = recipe.open(CookieKey::new()).unwrap();
         for (name, data) in files() {
             assert_eq!(read(lower.as_ref(), name), data, "{name}");
@@ -453,7 +449,7 @@ fn what_a_container_uses_is_not_removed() {
 fn a_mounted_image_keeps_its_last_name() {
     let bed = Bed::new();
     let (store, image) = (bed.store(), bed.image());
-    let pin = store.pin(&image).unwrap();
+    let pin = store.pin(&image.manifest).unwrap();
     drop(store);
     let said = bed.fails(&["rmi", "x:1"]);
     assert!(said.contains("mounted") && said.contains("EBUSY"), "{said}");

@@ -215,7 +215,7 @@ fn check(entry: &Entry, data: &[u8]) {
 
 fuzz_target!(|pieces: Vec<Piece>| {
     let (entries, _) = read(&tar(&pieces), limits());
-    let mut writer = LayerWriter::new(Vec::new());
+    let mut writer = LayerWriter::new(Vec::new()).unwrap();
     for (entry, data) in &entries {
         check(entry, data);
         writer

@@ -150,13 +150,10 @@ fn is_empty(dir: &Path) -> bool {
     std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_none())
 }
 
-/// `kept`: a container keeps the image, which is not removed while its upper is in use.
+/// For an image that was found complete; the store stays open until it is mounted. `kept`: a container keeps the
+/// image, which is not removed while its upper is in use.
 fn recipe(store: &Store, image: &Image, kept: bool) -> Recipe {
-    Recipe {
-        root: store.root().to_owned(),
-        manifest: image.manifest.clone(),
-        kept,
-    }
+    Recipe::of(store.root(), image).kept(kept).found_complete()
 }
 
 /// Calls `then` with the upper and the mount of a container; one that is not mounted is, read-only,

@@ -162,7 +162,7 @@ impl Cp {
                     true => Names::new(),
                     false => vec![source.name.as_slice().into()],
                 };
-                let mut writer = LayerWriter::new(to);
+                let mut writer = LayerWriter::new(to)?;
                 walk(source.file.as_fd(), names, None, &mut |entry, data| {
                     if let Item::File(_, size) = &entry.item {
                         bytes += size;

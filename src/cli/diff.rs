@@ -5,6 +5,8 @@ use super::store::{StoreArgs, finish};
 use crate::image::changes::changes;
 use crate::image::commit::Indexed;
 use crate::image::entry::show;
+use crate::image::prepare::room;
+use crate::image::spill::Pages;
 use crate::vfs::Result;
 use clap::Args;
 use std::process::ExitCode;
@@ -39,7 +41,8 @@ impl Diff {
         let index = Indexed::open(&store, &image)?;
         let mut lines = String::new();
         with_mount(&store, &container, &image, |upper, mount| {
-            changes(upper, mount, &index, &mut |change| {
+            let pages = Pages::new(room(&store));
+            changes(upper, mount, &index, &pages, &mut |change| {
                 lines.push_str(&format!("{} {}\n", change.how.letter(), show(change.path)));
                 Ok(())
             })

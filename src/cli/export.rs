@@ -5,6 +5,8 @@ use super::output;
 use super::store::{StoreArgs, finish};
 use crate::image::changes::pack_whole;
 use crate::image::layer::LayerWriter;
+use crate::image::prepare::room;
+use crate::image::spill::Pages;
 use crate::image::store::Store;
 use crate::vfs::Result;
 use crate::vfs::error::absent_ok;
@@ -52,8 +54,9 @@ impl Export {
 
 fn export(store: &Store, name: &str, to: &mut dyn Write) -> Result<()> {
     let pack = |mount: BorrowedFd<'_>| {
-        let mut writer = LayerWriter::new(to);
-        pack_whole(mount, &mut writer)?;
+        let pages = Pages::new(room(store));
+        let mut writer = LayerWriter::within(to, &pages)?;
+        pack_whole(mount, &mut writer, &pages)?;
         writer.finish().map(drop)
     };
     // what cannot be the name of a container can be an image's

@@ -14,8 +14,9 @@ use super::layer::LayerWriter;
 use super::load::Unpack;
 use super::lower::number_of;
 use super::oci::{self, Descriptor, History};
-use super::prepare::Prepare;
+use super::prepare::{Prepare, room};
 use super::reference::Reference;
+use super::spill::Pages;
 use super::store::{BlobWriter, Image, LayerInfo, Store};
 use crate::sys::Loc;
 use crate::vfs::error::Context;
@@ -175,15 +176,16 @@ fn write_layer(
     mount: BorrowedFd<'_>,
 ) -> Result<Option<(Descriptor, Digest)>> {
     let index = Indexed::open(store, image)?;
-    let mut writer = LayerWriter::new(new_layer(store)?);
-    let (mut packer, mut changed) = (Packer::default(), false);
+    let pages = Pages::new(room(store));
+    let mut writer = LayerWriter::within(new_layer(store)?, &pages)?;
+    let (mut packer, mut changed) = (Packer::new(&pages)?, false);
     // the root is nobody's entry, so no walk comes by it
     let root = changed_root(store, image, mount).context(|| "/")?;
     if let Some(root) = &root {
         changed = true;
         writer.add(root, &mut std::io::empty())?;
     }
-    changes(upper, mount, &index, &mut |change| {
+    changes(upper, mount, &index, &pages, &mut |change| {
         changed = true;
         packer.pack(change, &mut |entry, data| writer.add(entry, data))
     })?;
@@ -191,6 +193,7 @@ fn write_layer(
     packer.pack_other_names(both, &index, root.is_some(), &mut |entry, data| {
         writer.add(entry, data)
     })?;
+    drop((packer, pages));
     if !changed {
         return Ok(None);
     }

@@ -10,7 +10,9 @@ use super::compose::{Part, compose};
 use super::instruction::Instruction;
 use super::layer::LayerWriter;
 use super::load::{Input, Limits, plain};
+use super::prepare::room;
 use super::reference::Reference;
+use super::spill::Pages;
 use super::store::{Image, Store};
 use crate::vfs::Result;
 use crate::vfs::error::Context;
@@ -54,8 +56,9 @@ fn layer_of(store: &Store, input: &Input) -> Result<NewLayer> {
         Input::Path(path) => {
             let file = File::open(path)?;
             if file.metadata()?.is_dir() {
-                let mut writer = LayerWriter::new(layer);
-                pack_whole(file.as_fd(), &mut writer)?;
+                let pages = Pages::new(room(store));
+                let mut writer = LayerWriter::within(layer, &pages)?;
+                pack_whole(file.as_fd(), &mut writer, &pages)?;
                 return writer.finish();
             }
             copy(file, &mut layer)?;

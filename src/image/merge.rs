@@ -12,6 +12,7 @@
 
 use super::digest::Digest;
 use super::entry::{Entry, Item, Meta, Path, show};
+use super::spill::Room;
 use super::table::{Row, Table};
 use super::tree::{Content, Kind, Tree};
 use crate::vfs::error::Context;
@@ -23,30 +24,39 @@ use std::io::{BufRead, Seek};
 #[derive(Debug)]
 pub struct Merge {
     tree: Tree,
-    /// The layer that last said what a node is, by its number.
-    said_by: Vec<u32>,
+    /// The directory that was looked for last: in a tar, its files follow each other. Forgotten when
+    /// anything goes away.
+    last: Option<(Path, u32)>,
 }
 
 impl Merge {
-    /// An image without layers: an empty directory.
+    /// An image without layers: an empty directory. All of it will be in memory.
     pub fn new() -> Result<Merge> {
-        Ok(Merge {
-            tree: Tree::new(Vec::new(), &unnamed())?,
-            said_by: vec![u32::MAX],
-        })
+        Merge::within(Room::unlimited())
+    }
+
+    /// The same, with no more of it in memory than there is room for.
+    pub fn within(room: Room) -> Result<Merge> {
+        let tree = Tree::within(room, Vec::new(), &unnamed())?;
+        Ok(Merge { tree, last: None })
     }
 
     /// Puts a layer on top.
     pub fn add<R: BufRead + Seek>(&mut self, diff_id: Digest, table: &mut Table<R>) -> Result<()> {
         let layer = u32::try_from(self.tree.layers.len()).map_err(|_| Errno::E2BIG)?;
+        self.tree.layer = layer;
+        self.last = None;
         table.rows(|row| {
-            self.hide(&row.entry);
-            Ok(())
+            let Entry { path, item } = &row.entry;
+            self.hide(path, item).context(|| at(&diff_id, path))
         })?;
         table.rows(|row| {
-            let said = show(&row.entry.path);
-            self.put(row, layer)
-                .context(|| format!("layer {diff_id}, entry {said}"))
+            let Row {
+                entry: Entry { path, item },
+                content,
+            } = row;
+            self.put(&path, item, content, layer)
+                .context(|| at(&diff_id, &path))
         })?;
         self.tree.layers.push(diff_id);
         Ok(())
@@ -58,32 +68,32 @@ impl Merge {
     }
 
     /// What a layer's entry hides of the layers below.
-    fn hide(&mut self, entry: &Entry) {
-        match entry.item {
+    fn hide(&mut self, path: &Path, item: &Item) -> Result<()> {
+        match item {
             Item::Whiteout => {
-                if let Some((name, dir)) = entry.path.split_last()
-                    && let Some(dir) = self.find(dir)
+                if let Some((name, dir)) = path.split_last()
+                    && let Some(dir) = self.find(dir)?
                 {
-                    self.tree.unlink(dir, name);
+                    self.tree.unlink(dir, name)?;
                 }
             }
             Item::Opaque => {
-                if let Some(dir) = self.find(&entry.path) {
-                    self.tree.clear(dir);
+                if let Some(dir) = self.find(path)? {
+                    self.tree.clear(dir)?;
                 }
             }
             _ => {}
         }
+        Ok(())
     }
 
-    fn put(&mut self, row: Row, layer: u32) -> Result<()> {
-        let Entry { path, item } = row.entry;
+    fn put(&mut self, path: &Path, item: Item, content: Content, layer: u32) -> Result<()> {
         let (kind, meta) = match item {
             Item::Whiteout | Item::Opaque => return Ok(()),
-            Item::Hardlink(target) => return self.link(&path, &target, layer),
+            Item::Hardlink(target) => return self.link(path, &target, layer),
             Item::Dir(meta) => (Kind::Dir, meta),
             Item::File(meta, size) => {
-                let content = match row.content {
+                let content = match content {
                     Content::Packed { offset, .. } => Content::Packed { layer, offset },
                     other => other,
                 };
@@ -97,28 +107,19 @@ impl Merge {
         let is_dir = kind == Kind::Dir;
         let Some((name, dir)) = path.split_last() else {
             return match is_dir {
-                true => self.describe(Tree::ROOT, &meta, layer),
+                true => self.tree.describe(Tree::ROOT, &meta),
                 false => Err(Error::because(Errno::ENOTDIR, "the root is a directory")),
             };
         };
         let dir = self.make_dirs(dir, layer)?;
         if is_dir
-            && let Some(there) = self.tree.child(dir, name)
-            && self.tree.is_dir(there)
+            && let Some(there) = self.tree.child(dir, name)?
+            && self.tree.is_dir(there)?
         {
-            return self.describe(there, &meta, layer);
+            return self.tree.describe(there, &meta);
         }
         self.make_room(dir, name, layer)?;
-        self.insert(dir, name, kind, &meta, layer)?;
-        Ok(())
-    }
-
-    /// New attributes of a directory.
-    fn describe(&mut self, at: u32, meta: &Meta, layer: u32) -> Result<()> {
-        self.tree.describe(at, meta)?;
-        if let Some(said_by) = self.said_by.get_mut(at as usize) {
-            *said_by = layer;
-        }
+        self.tree.add(dir, name, kind, &meta)?;
         Ok(())
     }
 
@@ -129,14 +130,14 @@ impl Merge {
                 format!("link to {}, which is not there", show(target)),
             )
         };
-        let file = self.find(target).ok_or_else(missing)?;
-        if self.tree.is_dir(file) {
+        let file = self.find(target)?.ok_or_else(missing)?;
+        if self.tree.is_dir(file)? {
             let why = format!("link to {}, a directory", show(target));
             return Err(Error::because(Errno::EPERM, why));
         }
         let (name, dir) = path.split_last().ok_or(Errno::ENOTDIR)?;
         let dir = self.make_dirs(dir, layer)?;
-        if self.tree.child(dir, name) == Some(file) {
+        if self.tree.child(dir, name)? == Some(file) {
             return Ok(()); // it is that already, or a link to itself
         }
         self.make_room(dir, name, layer)?;
@@ -145,63 +146,65 @@ impl Merge {
 
     /// The directory at `path`, made where it is missing.
     fn make_dirs(&mut self, path: &[Box<[u8]>], layer: u32) -> Result<u32> {
+        if let Some((last, at)) = &self.last
+            && last == path
+        {
+            return Ok(*at);
+        }
         let mut at = Tree::ROOT;
         for name in path {
-            at = match self.tree.child(at, name) {
-                Some(child) if self.tree.is_dir(child) => child,
-                Some(child) if self.said_by(child) == layer => {
+            at = match self.tree.child(at, name)? {
+                Some(child) if self.tree.is_dir(child)? => child,
+                Some(child) if self.tree.said_by(child)? == Some(layer) => {
                     return Err(Error::because(
                         Errno::ENOTDIR,
                         format!("{} is no directory, the same layer says", show(path)),
                     ));
                 }
-                _ => {
-                    self.tree.unlink(at, name);
-                    self.insert(at, name, Kind::Dir, &unnamed(), layer)?
+                there => {
+                    if there.is_some() {
+                        self.tree.unlink(at, name)?;
+                    }
+                    self.tree.add(at, name, Kind::Dir, &unnamed())?
                 }
             };
         }
+        self.last = Some((path.to_vec(), at));
         Ok(at)
     }
 
     /// Removes what a new entry replaces.
     fn make_room(&mut self, dir: u32, name: &[u8], layer: u32) -> Result<()> {
-        if let Some(there) = self.tree.child(dir, name)
-            && self
-                .tree
-                .children(there)
-                .any(|(_, child)| self.said_by(child) == layer)
-        {
-            return Err(Error::because(
-                Errno::EISDIR,
-                "the same layer has something in a directory there",
-            ));
+        if let Some(there) = self.tree.child(dir, name)? {
+            for child in self.tree.in_dir(there) {
+                if self.tree.said_by(child?.node)? == Some(layer) {
+                    return Err(Error::because(
+                        Errno::EISDIR,
+                        "the same layer has something in a directory there",
+                    ));
+                }
+            }
+            self.tree.unlink(dir, name)?;
+            self.last = None;
         }
-        self.tree.unlink(dir, name);
         Ok(())
     }
 
-    fn insert(
-        &mut self,
-        dir: u32,
-        name: &[u8],
-        kind: Kind,
-        meta: &Meta,
-        layer: u32,
-    ) -> Result<u32> {
-        let number = self.tree.add(dir, name, kind, meta)?;
-        self.said_by.push(layer);
-        Ok(number)
+    fn find(&self, path: &[Box<[u8]>]) -> Result<Option<u32>> {
+        let mut at = Tree::ROOT;
+        for name in path {
+            match self.tree.child(at, name)? {
+                Some(child) => at = child,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(at))
     }
+}
 
-    fn find(&self, path: &[Box<[u8]>]) -> Option<u32> {
-        path.iter()
-            .try_fold(Tree::ROOT, |at, name| self.tree.child(at, name))
-    }
-
-    fn said_by(&self, at: u32) -> u32 {
-        self.said_by.get(at as usize).copied().unwrap_or(u32::MAX)
-    }
+/// Where something is said.
+fn at(layer: &Digest, path: &Path) -> String {
+    format!("layer {layer}, entry {}", show(path))
 }
 
 /// What a directory has that no layer describes.

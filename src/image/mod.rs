@@ -28,6 +28,7 @@ pub mod oci;
 pub mod prepare;
 pub mod reference;
 pub mod save;
+pub mod spill;
 pub mod store;
 pub mod table;
 pub mod tree;

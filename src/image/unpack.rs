@@ -76,6 +76,13 @@ impl Unpacker<'_> {
 
     /// Takes one entry, with the data if it is a file.
     pub fn add(&mut self, entry: Entry, data: &mut dyn Read) -> Result<()> {
+        let said = |entry: &Entry| format!("entry {}", show(&entry.path));
+        let content = self.content(&entry, data).context(|| said(&entry))?;
+        let row = Row { entry, content };
+        self.table.add(&row).context(|| said(&row.entry))
+    }
+
+    fn content(&mut self, entry: &Entry, data: &mut dyn Read) -> Result<Content> {
         let content = match entry.item {
             Item::File(_, 0) => Content::Empty,
             Item::File(_, size) if size < LARGE => self.pack(data, size)?,
@@ -86,7 +93,7 @@ impl Unpacker<'_> {
             self.done.data += size;
         }
         self.done.entries += 1;
-        self.table.add(&Row { entry, content })
+        Ok(content)
     }
 
     fn pack(&mut self, data: &mut dyn Read, size: u64) -> Result<Content> {
@@ -134,10 +141,7 @@ pub fn unpack(
     let mut reader = LayerReader::new(BufReader::with_capacity(1 << 18, tar), limits);
     let mut unpacker = Unpacker::new(stage, known)?;
     while let Some(entry) = reader.next_entry()? {
-        let said = show(&entry.path);
-        unpacker
-            .add(entry, &mut reader)
-            .context(|| format!("entry {said}"))?;
+        unpacker.add(entry, &mut reader)?;
     }
     unpacker.finish()
 }

@@ -265,11 +265,7 @@ impl Monitor<'_> {
             fsname: container.fsname()?,
             ..MountOptions::default()
         };
-        let recipe = Recipe {
-            root: self.job.store.clone(),
-            manifest: self.job.image.manifest.clone(),
-            kept: true,
-        };
+        let recipe = Recipe::of(&self.job.store, &self.job.image).kept(true);
         let config = overlay::Config {
             upper: Some(upper),
             ..overlay::Config::default()

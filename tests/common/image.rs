@@ -3,7 +3,7 @@
 use super::posix::{lstat, xattrs};
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Cursor, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use vellum::image::digest::Digest;
 use vellum::image::entry::Meta;
 use vellum::image::index;
 use vellum::image::lower::{Contents, ImageLower};
+use vellum::image::spill::Room;
 use vellum::image::tree::{Content, Kind, Tree};
 use vellum::overlay::MakeLower;
 use vellum::vfs::Result;
@@ -38,11 +39,13 @@ pub struct Image(pub PathBuf);
 
 impl Image {
     /// Makes the image of what is in `plain`, in the directory `out`, which it makes. Sockets,
-    /// which no image has, are left out.
+    /// which no image has, are left out. Its index is the same, whether its tree was in memory or not.
     pub fn of(plain: &Path, out: &Path) -> Image {
         fs::create_dir(out).unwrap();
         let layers = vec![Digest::of(b"even"), Digest::of(b"odd")];
+        let room = Room::limited(0, out);
         let mut maker = Maker {
+            spilled: Tree::within(room, layers.clone(), &meta_of(plain)).unwrap(),
             tree: Tree::new(layers, &meta_of(plain)).unwrap(),
             packs: [BETWEEN.to_vec(), BETWEEN.to_vec()],
             files: 0,
@@ -58,6 +61,10 @@ impl Image {
         let mut file = File::create(image.index()).unwrap();
         index::write(&maker.tree, &mut file).unwrap();
         file.flush().unwrap();
+        let mut again = Cursor::new(Vec::new());
+        index::write(&maker.spilled, &mut again).unwrap();
+        assert!(maker.spilled.spilled() && !maker.tree.spilled());
+        assert!(fs::read(image.index()).unwrap() == again.into_inner());
         image
     }
 
@@ -85,6 +92,8 @@ impl Image {
 
 struct Maker<'a> {
     tree: Tree,
+    /// The same, with next to nothing of it in memory.
+    spilled: Tree,
     packs: [Vec<u8>; 2],
     files: usize,
     links: HashMap<u64, u32>,
@@ -96,6 +105,7 @@ impl Maker<'_> {
         let st = lstat(path).unwrap();
         if let Some(number) = self.links.get(&st.st_ino) {
             self.tree.link(dir, name, *number).unwrap();
+            self.spilled.link(dir, name, *number).unwrap();
             return;
         }
         let kind = match st.st_mode & libc::S_IFMT {
@@ -111,7 +121,9 @@ impl Maker<'_> {
             _ => return,
         };
         let is_dir = kind == Kind::Dir;
-        let number = self.tree.add(dir, name, kind, &meta_of(path)).unwrap();
+        let meta = meta_of(path);
+        let number = self.tree.add(dir, name, kind.clone(), &meta).unwrap();
+        assert_eq!(self.spilled.add(dir, name, kind, &meta).unwrap(), number);
         if is_dir {
             self.entries(path, number);
         } else if st.st_nlink > 1 {

@@ -22,7 +22,7 @@ pub fn read(tar: &[u8]) -> Entries {
 
 /// A tar of these.
 pub fn write(entries: &Entries) -> Vec<u8> {
-    let mut writer = LayerWriter::new(Vec::new());
+    let mut writer = LayerWriter::new(Vec::new()).unwrap();
     for (entry, data) in entries {
         writer.add(entry, &mut &**data).unwrap();
     }

@@ -1,13 +1,14 @@
 //! From a change to the entries of a layer that says it.
 
+use super::names::Firsts;
 use super::{Change, How};
 use crate::image::entry::{Entry, Item, Meta, Path, show};
+use crate::image::spill::Pages;
 use crate::sys::{Loc, xattr};
 use crate::vfs::whiteout::AUFS_PREFIX;
 use crate::vfs::{Error, Kind, Result};
 use nix::errno::Errno;
 use rustix::fs::{OFlags, Stat};
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
 
@@ -15,22 +16,19 @@ use std::io::Read;
 pub type Sink<'s> = &'s mut dyn FnMut(&Entry, &mut dyn Read) -> Result<()>;
 
 /// Turns changes into entries, one after the other.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Packer {
     /// Files with several names that were packed, by their numbers in the mount.
-    pub(super) packed: HashMap<u64, Packed>,
-}
-
-/// A file with several names that was packed.
-#[derive(Debug)]
-pub(super) struct Packed {
-    /// Those that were, the one with the data first.
-    pub names: Vec<Path>,
-    /// How many there are.
-    pub links: u64,
+    pub(super) packed: Firsts,
 }
 
 impl Packer {
+    /// One that has packed nothing; what it remembers is in `pages`.
+    pub fn new(pages: &Pages) -> Result<Packer> {
+        let packed = Firsts::new(pages)?;
+        Ok(Packer { packed })
+    }
+
     /// Says one change. A socket is left out, with a warning: a layer cannot have one.
     pub fn pack(&mut self, change: &Change<'_>, sink: Sink<'_>) -> Result<()> {
         let nothing = &mut std::io::empty();
@@ -55,15 +53,11 @@ impl Packer {
         let at = change.at();
         let st = at.stat()?;
         let is_dir = Kind::from_mode(st.st_mode) == Some(Kind::Dir);
-        if !is_dir && st.st_nlink > 1 {
-            let file = self.packed.entry(st.st_ino).or_insert_with(|| Packed {
-                names: Vec::new(),
-                links: st.st_nlink,
-            });
-            file.names.push(change.path.clone());
-            if let [first, .., _] = &*file.names {
-                return sink(&entry(Item::Hardlink(first.clone())), nothing);
-            }
+        if !is_dir
+            && st.st_nlink > 1
+            && let Some(first) = self.packed.meet(st.st_ino, st.st_nlink, change.path)?
+        {
+            return sink(&entry(Item::Hardlink(first)), nothing);
         }
         match entry_of(change.path, at, &st)? {
             Some(made) if matches!(made.item, Item::File(..)) => {

@@ -2,27 +2,33 @@
 //!
 //! An image's layers have no metadata without data and no redirects, so a directory that has is refused.
 
+use super::names::Lister;
 use super::{Change, How, Packer};
 use crate::image::entry::Item;
 use crate::image::entry::{Entry, Path, show};
 use crate::image::layer::LayerWriter;
+use crate::image::spill::Pages;
 use crate::lower::{LayerEntry, aufs_opaque, dir_marks, layer_entry, metacopy};
 use crate::sys::{Loc, dir, loc};
 use crate::vfs::error::Context;
 use crate::vfs::whiteout::{AufsName, aufs_name, is_private_xattr};
 use crate::vfs::{Error, Kind, Result};
 use nix::errno::Errno;
-use std::collections::BTreeSet;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd};
 
 /// Writes a directory that is a layer of an overlay: its files, and what it says of the layers below
-/// it, in whichever form. The same layer is the same tar.
-pub fn pack_layer<W: Write>(root: BorrowedFd<'_>, writer: &mut LayerWriter<W>) -> Result<()> {
+/// it, in whichever form. The same layer is the same tar. What is to be remembered meanwhile is in `pages`.
+pub fn pack_layer<W: Write>(
+    root: BorrowedFd<'_>,
+    writer: &mut LayerWriter<W>,
+    pages: &Pages,
+) -> Result<()> {
     let at = Loc::Fd(root);
     let mut walk = Walk {
         writer,
-        packer: Packer::default(),
+        packer: Packer::new(pages)?,
+        lister: Lister::new(pages),
         path: Path::new(),
     };
     if let Some(mut entry) = super::entry_of(&walk.path, at, &at.stat()?).context(|| "/")? {
@@ -35,22 +41,20 @@ pub fn pack_layer<W: Write>(root: BorrowedFd<'_>, writer: &mut LayerWriter<W>) -
 struct Walk<'w, W> {
     writer: &'w mut LayerWriter<W>,
     packer: Packer,
+    lister: Lister,
     path: Path,
 }
 
 impl<W: Write> Walk<'_, W> {
     fn dir(&mut self, at: BorrowedFd<'_>) -> Result<()> {
-        let mut names = BTreeSet::new();
-        dir::for_each(at, |entry| {
-            let name = match aufs_name(entry.name) {
-                AufsName::Plain => entry.name,
-                AufsName::Whiteout(hidden) => hidden,
-                AufsName::Opaque | AufsName::Meta => return Ok(()),
-            };
-            names.insert(Box::<[u8]>::from(name));
-            Ok(())
+        let mut names = self.lister.names(|tell| {
+            dir::for_each(at, |entry| match aufs_name(entry.name) {
+                AufsName::Plain => tell(entry.name),
+                AufsName::Whiteout(hidden) => tell(hidden),
+                AufsName::Opaque | AufsName::Meta => Ok(()),
+            })
         })?;
-        for name in names {
+        while let Some(name) = names.next()? {
             self.path.push(name.clone());
             self.name(at, &name).context(|| show(&self.path))?;
             self.path.pop();

@@ -11,18 +11,20 @@
 mod entry;
 mod layer;
 mod names;
+mod others;
 
 pub use entry::{Packer, Sink, entry_of};
 pub use layer::pack_layer;
 
 use super::entry::Path;
 use super::layer::LayerWriter;
+use super::spill::Pages;
 use crate::lower::dir_marks;
 use crate::sys::{Loc, dir, loc};
 use crate::vfs::error::{Context, absent_ok};
 use crate::vfs::whiteout::{AUFS_OPAQUE, AufsName, aufs_name};
 use crate::vfs::{Kind, Result};
-use std::collections::BTreeSet;
+use names::{Lister, Names};
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -82,32 +84,40 @@ pub trait Image {
 }
 
 /// Calls `each` for every change, directories before what is in them, names in order. `upper` and
-/// `mount` are the roots of a container's upper and of its mount.
+/// `mount` are the roots of a container's upper and of its mount. What is to be remembered meanwhile is in
+/// `pages`.
 pub fn changes(
     upper: BorrowedFd<'_>,
     mount: BorrowedFd<'_>,
     image: &dyn Image,
+    pages: &Pages,
     each: &mut dyn FnMut(&Change<'_>) -> Result<()>,
 ) -> Result<()> {
     let mut walk = Walk {
         image,
         each,
+        lister: Lister::new(pages),
         path: Path::new(),
     };
     walk.partial(upper, mount, super::tree::Tree::ROOT)
 }
 
 /// Writes the tree at `root` into a tar, as if all of it had been added; names in order, so that the
-/// same tree is the same tar.
-pub fn pack_whole<W: Write>(root: BorrowedFd<'_>, writer: &mut LayerWriter<W>) -> Result<()> {
+/// same tree is the same tar. What is to be remembered meanwhile is in `pages`.
+pub fn pack_whole<W: Write>(
+    root: BorrowedFd<'_>,
+    writer: &mut LayerWriter<W>,
+    pages: &Pages,
+) -> Result<()> {
     let at = Loc::Fd(root);
     if let Some(entry) = entry_of(&Path::new(), at, &at.stat()?).context(|| "/")? {
         writer.add(&entry, &mut std::io::empty())?;
     }
-    let mut packer = Packer::default();
+    let mut packer = Packer::new(pages)?;
     let mut walk = Walk {
         image: &Nothing,
         each: &mut |change| packer.pack(change, &mut |entry, data| writer.add(entry, data)),
+        lister: Lister::new(pages),
         path: Path::new(),
     };
     walk.whole(root)
@@ -129,13 +139,15 @@ impl Image for Nothing {
 struct Walk<'w> {
     image: &'w dyn Image,
     each: &'w mut dyn FnMut(&Change<'_>) -> Result<()>,
+    lister: Lister,
     path: Path,
 }
 
 impl Walk<'_> {
     /// A directory that shows the image's, number `below`, and what the upper has.
     fn partial(&mut self, upper: BorrowedFd<'_>, mount: BorrowedFd<'_>, below: u32) -> Result<()> {
-        for name in names_in(upper, mount)? {
+        let mut names = names_in(upper, mount, &mut self.lister)?;
+        while let Some(name) = names.next()? {
             let there = self.image.child(below, &name)?;
             self.path.push(name.clone());
             let done = match absent_ok(Loc::At(mount, &name).stat())? {
@@ -163,10 +175,7 @@ impl Walk<'_> {
             .map(|(number, _)| number);
         let shown = loc::open_dir(mount, name)?;
         let own = loc::open_dir(upper, name)?;
-        let marks = dir_marks(own.as_fd())?;
-        let alone = marks.opaque
-            || marks.redirect.is_some()
-            || has_opaque_name(own.as_fd(), shown.as_fd())?;
+        let alone = is_whole(own.as_fd(), shown.as_fd())?;
         self.say(how(there), mount, alone && below.is_some())?;
         match below.filter(|_| !alone) {
             Some(below) => self.partial(own.as_fd(), shown.as_fd(), below),
@@ -176,12 +185,10 @@ impl Walk<'_> {
 
     /// A directory of which the image has nothing.
     fn whole(&mut self, mount: BorrowedFd<'_>) -> Result<()> {
-        let mut names = BTreeSet::new();
-        dir::for_each(mount, |entry| {
-            names.insert(Box::<[u8]>::from(entry.name));
-            Ok(())
-        })?;
-        for name in names {
+        let mut names = self
+            .lister
+            .names(|tell| dir::for_each(mount, |entry| tell(entry.name)))?;
+        while let Some(name) = names.next()? {
             let st = Loc::At(mount, &name).stat()?;
             self.path.push(name.clone());
             self.say(How::Added, mount, false)?;
@@ -209,19 +216,22 @@ fn how(there: Option<(u32, bool)>) -> How {
 
 /// The names that a directory of the upper is about. A name that begins with `.wh.` may be a mark,
 /// or a file's: the mount shows the latter.
-fn names_in(upper: BorrowedFd<'_>, mount: BorrowedFd<'_>) -> Result<BTreeSet<Box<[u8]>>> {
-    let mut names = BTreeSet::new();
-    dir::for_each(upper, |entry| {
-        let name = match aufs_name(entry.name) {
-            AufsName::Plain => entry.name,
-            _ if absent_ok(Loc::At(mount, entry.name).stat())?.is_some() => entry.name,
-            AufsName::Whiteout(hidden) => hidden,
-            AufsName::Opaque | AufsName::Meta => return Ok(()),
-        };
-        names.insert(name.into());
-        Ok(())
-    })?;
-    Ok(names)
+fn names_in(upper: BorrowedFd<'_>, mount: BorrowedFd<'_>, lister: &mut Lister) -> Result<Names> {
+    let shows = |name: &[u8]| absent_ok(Loc::At(mount, name).stat()).map(|st| st.is_some());
+    lister.names(|tell| {
+        dir::for_each(upper, |entry| match aufs_name(entry.name) {
+            AufsName::Plain => tell(entry.name),
+            _ if shows(entry.name)? => tell(entry.name),
+            AufsName::Whiteout(hidden) => tell(hidden),
+            AufsName::Opaque | AufsName::Meta => Ok(()),
+        })
+    })
+}
+
+/// True if a directory of the upper shows nothing of the image's directory of that name.
+fn is_whole(upper: BorrowedFd<'_>, mount: BorrowedFd<'_>) -> Result<bool> {
+    let marks = dir_marks(upper)?;
+    Ok(marks.opaque || marks.redirect.is_some() || has_opaque_name(upper, mount)?)
 }
 
 /// AUFS's opaque mark, in an upper without extended attributes.

@@ -17,6 +17,7 @@
 mod blocks;
 mod check;
 mod format;
+mod order;
 mod read;
 mod seal;
 #[cfg(test)]

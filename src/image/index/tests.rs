@@ -3,7 +3,8 @@
 use super::{Index, write};
 use crate::image::digest::Digest;
 use crate::image::entry::Meta;
-use crate::image::tree::{Content, Data, Kind, Tree};
+use crate::image::spill::Records;
+use crate::image::tree::{Content, Kind, NONE, Tree};
 use crate::vfs;
 use nix::errno::Errno;
 use std::io::Cursor;
@@ -229,7 +230,7 @@ fn a_large_directory_is_searched() {
 fn one_tree_is_one_sequence_of_bytes() {
     assert_eq!(small().bytes(), small().bytes());
     let mut other = small();
-    other.0.nodes[3].uid = 9;
+    other.0.nodes.change(3, |node| node.uid = 9).unwrap();
     let (a, b) = (small().bytes(), other.bytes());
     let identity = |bytes: &[u8]| Index::new(bytes).unwrap().identity();
     assert_ne!(identity(&a), identity(&b));
@@ -397,26 +398,26 @@ fn a_tree_that_does_not_hold_together_is_not_written() {
         let mut m = small();
         change(&mut m.0);
         let said = write(&m.0, &mut Cursor::new(Vec::new()));
-        said.unwrap_err().is(Errno::EINVAL)
+        said.is_err_and(|e| e.is(Errno::EINVAL))
     };
-    let text = |t: &mut Tree, text: &[u8]| t.strings.intern(text).unwrap();
-    assert!(refused(&|t| t.nodes.clear()));
-    assert!(refused(&|t| t.nodes[2].names.clear()));
-    assert!(refused(&|t| {
-        let x = text(t, b"x");
-        t.nodes[2].names.push((0, x));
-    }));
+    let intern = |t: &mut Tree, text: &[u8]| t.strings.intern(text).unwrap();
+    assert!(!refused(&|_| ()));
+    assert!(refused(&|t| t.nodes = Records::new(&t.pages)));
+    assert!(refused(&|t| t.nodes.change(2, |n| n.name = NONE).unwrap()));
     assert!(refused(&|t| t.layers.clear()));
-    assert!(refused(&|t| t.nodes[2].names[0].0 = 99));
     assert!(refused(&|t| {
-        let xattr = (text(t, b"user.a"), text(t, b""));
-        t.nodes[2].xattrs = Some(t.sets.insert_full(vec![xattr; 2]).0 as u32);
+        let name = t.nodes.get(2).unwrap().name;
+        t.names.change(name, |n| n.dir = 99).unwrap();
     }));
     assert!(refused(&|t| {
-        let name = text(t, b"a/b");
-        let Data::Dir(entries) = &mut t.nodes[0].data else {
-            panic!("the root");
-        };
-        entries.insert(name, 2);
+        let mut set = Vec::new();
+        for text in [&b"user.a"[..], b"", b"user.a", b""] {
+            set.extend_from_slice(&intern(t, text).number().to_ne_bytes());
+        }
+        let set = t.sets.intern(&set).unwrap().number();
+        t.nodes.change(2, |n| n.xattrs = set).unwrap();
     }));
+    assert!(refused(&|t| t.link(0, b"a/b", 2).unwrap()));
+    // a directory with two names
+    assert!(refused(&|t| t.link(0, b"etc2", 1).unwrap()));
 }

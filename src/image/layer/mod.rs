@@ -13,6 +13,7 @@ mod data;
 mod head;
 mod header;
 mod limits;
+mod metas;
 mod paths;
 mod pax;
 mod plain;

@@ -1,17 +1,17 @@
 //! The writer: entries in, a tar out.
 
 use super::limits::{Limits, within};
+use super::metas::Metas;
 use super::plain::Plain;
 use super::stream::padding;
 use super::{BLOCK, head, invalid, paths, pax, shown, xattrs};
 use crate::image::entry::{Entry, Item, Meta, Path};
+use crate::image::spill::{Pages, Room};
 use crate::vfs::error::Context;
 use crate::vfs::whiteout::{AUFS_OPAQUE, AUFS_PREFIX, is_private_xattr};
 use crate::vfs::{Error, Result};
 use nix::errno::Errno;
-use std::collections::HashMap;
 use std::io::{self, Read, Write};
-use std::sync::Arc;
 
 /// The name of every header that holds records: it is no file's.
 const PAX_NAME: &[u8] = b"././@PaxHeader";
@@ -31,7 +31,7 @@ const PAX_NAME: &[u8] = b"././@PaxHeader";
 pub struct LayerWriter<W> {
     out: W,
     /// What could be the target of a hard link.
-    metas: HashMap<Path, Arc<Meta>>,
+    metas: Metas,
     /// An entry was written in part, so nothing can follow.
     broken: bool,
     /// What data goes through.
@@ -45,14 +45,19 @@ struct Head {
 }
 
 impl<W: Write> LayerWriter<W> {
-    /// Writes to `out`.
-    pub fn new(out: W) -> LayerWriter<W> {
-        LayerWriter {
+    /// Writes to `out`. What is remembered of each entry is in memory.
+    pub fn new(out: W) -> Result<LayerWriter<W>> {
+        LayerWriter::within(out, &Pages::new(Room::unlimited()))
+    }
+
+    /// The same; what is remembered of each entry is in `pages`.
+    pub fn within(out: W, pages: &Pages) -> Result<LayerWriter<W>> {
+        Ok(LayerWriter {
             out,
-            metas: HashMap::new(),
+            metas: Metas::new(pages)?,
             broken: false,
             buf: vec![0; 1 << 17],
-        }
+        })
     }
 
     /// Writes an entry. Of a file, as many bytes as the entry says are read from `data`; of others
@@ -69,8 +74,7 @@ impl<W: Write> LayerWriter<W> {
         head.write(&mut self.out).context(what)?;
         copy(data, &mut self.out, size, &mut self.buf).context(what)?;
         self.broken = false;
-        self.remember(entry);
-        Ok(())
+        self.remember(entry).context(what)
     }
 
     /// Writes the end of the archive, and gives back what was written to.
@@ -124,33 +128,35 @@ impl<W: Write> LayerWriter<W> {
         if target.is_empty() {
             return Err(invalid("a hard link to the root"));
         }
-        let none = Meta::default();
-        let meta = self.metas.get(target).map_or(&none, |m| m);
+        let meta = match self.metas.find(target)? {
+            Some(known) => self.metas.get(known)?,
+            None => Meta::default(),
+        };
         let target = paths::join(target);
         within(
             "name_bytes",
             target.len() as u64,
             Limits::default().name_bytes,
         )?;
-        Ok(Head::new(b'1', name, meta)?.target(&target))
+        Ok(Head::new(b'1', name, &meta)?.target(&target))
     }
 
     /// Notes what the path is now, in case a hard link names it.
-    fn remember(&mut self, entry: &Entry) {
-        let meta = match &entry.item {
+    fn remember(&mut self, entry: &Entry) -> Result<()> {
+        let known = match &entry.item {
             Item::File(meta, _)
             | Item::Symlink(meta, _)
             | Item::CharDev(meta, _)
             | Item::BlockDev(meta, _)
-            | Item::Fifo(meta) => Some(Arc::new(meta.clone())),
-            Item::Hardlink(target) => self.metas.get(target).cloned(),
+            | Item::Fifo(meta) => Some(self.metas.note(meta)?),
+            Item::Hardlink(target) => self.metas.find(target)?,
             Item::Dir(_) | Item::Whiteout => None,
-            Item::Opaque => return,
+            Item::Opaque => return Ok(()),
         };
-        match meta {
-            Some(meta) => self.metas.insert(entry.path.clone(), meta),
-            None => self.metas.remove(&entry.path),
-        };
+        match known {
+            Some(known) => self.metas.set(&entry.path, known),
+            None => self.metas.clear(&entry.path),
+        }
     }
 }
 

@@ -21,6 +21,10 @@ use std::sync::Arc;
 /// Links followed from one name to the file.
 const LINKS_MAX: usize = 16;
 
+/// Most bytes that names and places of an archive's files may take: so many are 500,000 files, and an image has a
+/// few for each layer.
+const NAMES_MAX: usize = 64 << 20;
+
 /// What is loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
@@ -150,7 +154,10 @@ impl Archive {
             let spool = spool(store, head, file, compression, limits)?;
             (File::open(spool.path())?, Some(spool))
         };
-        let entries = entries(&file).context(|| "it is no whole tar")?;
+        let entries = entries(&file, NAMES_MAX).map_err(|e| match e.is(Errno::E2BIG) {
+            true => e,
+            false => e.context("it is no whole tar"),
+        })?;
         Ok(Files::Archive(Archive {
             file: Arc::new(file),
             entries,
@@ -234,7 +241,8 @@ fn compression_not_known(head: &[u8]) -> Result<Compression> {
 }
 
 /// Where everything is. Of two entries of one name the later counts, as for tar itself.
-fn entries(file: &File) -> Result<BTreeMap<String, Place>> {
+fn entries(file: &File, most: usize) -> Result<BTreeMap<String, Place>> {
+    let mut names = 0;
     let len = file.metadata()?.len();
     let mut file = file;
     file.seek(SeekFrom::Start(0))?;
@@ -270,6 +278,21 @@ fn entries(file: &File) -> Result<BTreeMap<String, Place>> {
             None
         };
         if let Some(place) = place {
+            let target = match &place {
+                Place::At(..) => 0,
+                Place::Link(target) => target.len(),
+            };
+            // as a map keeps them
+            names += name.len() + target + 2 * size_of::<(String, Place)>();
+            if names > most {
+                return Err(Error::because(
+                    Errno::E2BIG,
+                    format!(
+                        "more files than any image has, {} and counting; a root file system is for 'vellum import'",
+                        all.len()
+                    ),
+                ));
+            }
             all.insert(name, place);
         }
     }
@@ -324,6 +347,22 @@ impl Read for Section {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn more_names_than_an_image_has_are_not_remembered() {
+        let mut tar = tar::Builder::new(tempfile::tempfile().unwrap());
+        for i in 0..100 {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(0);
+            let at = format!("usr/bin/{i}");
+            tar.append_data(&mut header, at, std::io::empty()).unwrap();
+        }
+        let file = tar.into_inner().unwrap();
+        assert_eq!(entries(&file, 20_000).unwrap().len(), 100);
+        let refused = entries(&file, 5000).unwrap_err();
+        assert!(refused.is(Errno::E2BIG));
+        assert!(refused.reason().contains("vellum import"), "{refused}");
+    }
 
     #[test]
     fn names_do_not_lead_out() {

@@ -2,7 +2,7 @@
 
 use super::super::index::{self, Index};
 use super::super::table::TableWriter;
-use super::super::tree::{Data, Place};
+use super::super::tree::{Data, Place, Text};
 use super::*;
 use std::io::Cursor;
 
@@ -46,12 +46,28 @@ fn layer(lines: &[&str]) -> Table<Cursor<Vec<u8>>> {
     Table::open(Cursor::new(table.finish().unwrap())).unwrap()
 }
 
-fn tree(layers: &[&[&str]]) -> Result<Tree> {
-    let mut merge = Merge::new()?;
+fn tree_in(room: Room, layers: &[&[&str]]) -> Result<Tree> {
+    let mut merge = Merge::within(room)?;
     for (i, lines) in layers.iter().enumerate() {
         merge.add(Digest::of(&[i as u8]), &mut layer(lines))?;
     }
     Ok(merge.finish())
+}
+
+/// The tree; in memory, and in next to none of it, the same.
+fn tree(layers: &[&[&str]]) -> Result<Tree> {
+    let dir = tempfile::tempdir().unwrap();
+    let spilled = tree_in(Room::limited(0, dir.path()), layers);
+    let tree = tree_in(Room::unlimited(), layers);
+    match (&tree, &spilled) {
+        (Ok(tree), Ok(spilled)) => {
+            assert!(spilled.spilled() && !tree.spilled());
+            assert!(index_of(tree) == index_of(spilled));
+        }
+        (Err(one), Err(other)) => assert_eq!(one.reason(), other.reason()),
+        other => panic!("{other:?}"),
+    }
+    tree
 }
 
 /// Every path with what is there: `PERM` of a directory, `SIZE@LAYER#NAMES` of a file,
@@ -60,14 +76,17 @@ fn dump(tree: &Tree) -> Vec<String> {
     let mut out = Vec::new();
     let mut dirs = vec![(String::new(), Tree::ROOT)];
     while let Some((at, number)) = dirs.pop() {
-        for (name, child) in tree.children(number) {
-            let path = format!("{at}/{}", String::from_utf8_lossy(name));
-            let node = &tree.nodes[child as usize];
-            let known = node.names.iter();
-            let mut known = known.map(|(dir, text)| (*dir, tree.strings.get(*text)));
-            assert!(known.any(|own| own == (number, name)), "{path}");
-            out.push(match &node.data {
-                Data::Dir(_) => {
+        for entry in tree.children(number) {
+            let (name, child) = entry.unwrap();
+            let path = format!("{at}/{}", String::from_utf8_lossy(&name));
+            let node = tree.nodes.get(child).unwrap();
+            let names: Vec<_> = tree.names_of(&node).map(Result::unwrap).collect();
+            let known = |own: &super::super::tree::Name| {
+                own.dir == number && tree.strings.get(Text::numbered(own.text)).unwrap() == name
+            };
+            assert!(names.iter().any(known), "{path}");
+            out.push(match node.data().unwrap() {
+                Data::Dir => {
                     dirs.push((path.clone(), child));
                     format!("{path} {:o}", node.perm)
                 }
@@ -75,11 +94,11 @@ fn dump(tree: &Tree) -> Vec<String> {
                     let Place::Packed { layer, offset: 5 } = place else {
                         panic!("{path}: {place:?}");
                     };
-                    format!("{path} {size}@{layer}#{}", node.names.len())
+                    format!("{path} {size}@{layer}#{}", names.len())
                 }
                 Data::Symlink(target) => {
-                    let target = tree.strings.get(*target);
-                    format!("{path} >{}", String::from_utf8_lossy(target))
+                    let target = tree.strings.get(target).unwrap();
+                    format!("{path} >{}", String::from_utf8_lossy(&target))
                 }
                 other => panic!("{other:?}"),
             });

@@ -25,6 +25,8 @@ pub struct Image {
     pub config: ImageConfiguration,
     /// The diff IDs of its layers, lowest first.
     pub diff_ids: Vec<Digest>,
+    /// Made of the diff IDs, once.
+    chain_id: Option<Digest>,
     /// Its names, in order.
     pub names: Vec<Reference>,
 }
@@ -33,7 +35,7 @@ impl Image {
     /// The chain ID of all its layers: what its index is named by. An image without a layer has
     /// none.
     pub fn chain_id(&self) -> Option<Digest> {
-        oci::chain_id(&self.diff_ids)
+        self.chain_id
     }
 
     /// True if a mount of it needs nothing that is not there.
@@ -92,6 +94,7 @@ impl Store {
             digest,
             parts,
             config,
+            chain_id: oci::chain_id(&diff_ids),
             diff_ids,
             names,
         })

@@ -15,6 +15,7 @@ use nix::errno::Errno;
 use rustix::fs::{AtFlags, statat};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 /// What the store knows of a layer, in its folder.
@@ -34,9 +35,12 @@ pub struct LayerInfo {
 /// Writes down in a staged layer what the store knows of it.
 pub(super) fn seal(stage: &Path, diff_id: Digest, info: &LayerInfo) -> Result<()> {
     let what = || format!("unpacked layer {diff_id}: {INFO}");
-    let text = serde_json::to_vec(info)
-        .map_err(|e| Error::because(Errno::EINVAL, format!("{}: {e}", what())))?;
-    fs::write(stage.join(INFO), text).context(what)
+    // not as one text: a layer may refer to a million objects
+    let mut to = BufWriter::new(File::create(stage.join(INFO)).context(what)?);
+    serde_json::to_writer(&mut to, info)
+        .map_err(io::Error::from)
+        .context(what)?;
+    to.flush().context(what)
 }
 
 impl Store {

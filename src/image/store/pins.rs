@@ -6,7 +6,7 @@
 //! nothing without what they were made over.
 
 use super::lock::Lock;
-use super::{Image, PINS, Store};
+use super::{PINS, Store};
 use crate::image::digest::Digest;
 use crate::image::oci::{Descriptor, digest_of, render};
 use crate::vfs::error::{Context, absent_ok};
@@ -73,10 +73,10 @@ impl Store {
         Err(Error::because(Errno::EBUSY, why))
     }
 
-    /// Keeps what the image needs, its layers, objects and index, for as long as the pin lives.
-    pub fn pin(&self, image: &Image) -> Result<Pin> {
+    /// Keeps what the image of this manifest needs, its layers, objects and index, for as long as the pin lives.
+    pub fn pin(&self, manifest: &Descriptor) -> Result<Pin> {
         let file = self.temp()?;
-        fs::write(file.path(), render(&image.manifest)?).context(|| "pin")?;
+        fs::write(file.path(), render(manifest)?).context(|| "pin")?;
         // nobody removes pins meanwhile: this store is open
         let path = self
             .path(PINS)

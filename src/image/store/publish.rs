@@ -127,6 +127,11 @@ impl Drop for Staging {
 }
 
 impl Store {
+    /// Where files that never get a name are made.
+    pub fn scratch(&self) -> PathBuf {
+        self.path(TMP)
+    }
+
     /// A new file on the file system of the store.
     pub fn temp(&self) -> Result<Temp> {
         Temp::new(&self.path(TMP))

@@ -1,20 +1,24 @@
-//! The tree of an image, in memory: what an index is made from.
+//! The tree of an image: what an index is made from.
 //!
-//! It is kept small, since all of an image is in memory then, and an image may have millions of
-//! files: about 120 bytes for each. So names are numbers, and what is rare is kept elsewhere.
+//! An image may have millions of files, and each takes about 150 bytes here: so all of it is kept in
+//! [pages](super::spill), of which only so many are in memory. Names are numbers, as is all that
+//! several files can share.
 
+mod hashes;
+mod node;
 mod strings;
 
+pub(super) use node::{Data, NONE, Name, Node, Place, kind};
 pub use strings::{Strings, Text};
 
 use super::digest::Digest;
 use super::entry::{Meta, Xattr};
-use crate::vfs::{Error, Result};
-use indexmap::IndexSet;
+use super::spill::{Pages, Records, Room};
+use crate::vfs::Result;
+use hashes::Hashes;
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
-use smallvec::SmallVec;
-use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
 
 /// Where the data of a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,168 +58,248 @@ pub enum Kind {
     Fifo,
 }
 
-/// What a node is, as it is kept.
-#[derive(Clone, Debug)]
-pub(super) enum Data {
-    /// The nodes in it, by name; the order is that of the names' numbers.
-    Dir(BTreeMap<Text, u32>),
-    File {
-        size: u64,
-        place: Place,
-    },
-    Symlink(Text),
-    CharDev(u64),
-    BlockDev(u64),
-    Fifo,
-}
-
-/// [`Content`], as it is kept: an object by its number.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Place {
-    Empty,
-    Packed { layer: u32, offset: u64 },
-    Object(u32),
-}
-
-/// One file, under all its names.
-#[derive(Clone, Debug)]
-pub(super) struct Node {
-    pub data: Data,
-    pub mtime: i64,
-    pub mtime_nsec: u32,
-    pub uid: u32,
-    pub gid: u32,
-    /// The number of the set of its attributes.
-    pub xattrs: Option<u32>,
-    pub perm: u16,
-    /// Directory and name, for each name that it has; the root has none, a directory has one.
-    pub names: SmallVec<[(u32, Text); 1]>,
-}
-
 /// A tree, to which nodes are added. A node keeps its number; one that lost all its names is in it
 /// no more, but for the root.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Tree {
     /// The diff IDs of the layers, lowest first.
     pub layers: Vec<Digest>,
-    pub(super) nodes: Vec<Node>,
+    /// The layer, by its number, that says what is added or described now.
+    pub(super) layer: u32,
+    pub(super) pages: Pages,
+    pub(super) nodes: Records<Node>,
+    pub(super) names: Records<Name>,
+    /// The names by directory and name.
+    found: Hashes,
+    hasher: RandomState,
     pub(super) strings: Strings,
-    /// Sets of extended attributes: names and values.
-    pub(super) sets: IndexSet<Vec<(Text, Text)>>,
-    pub(super) objects: IndexSet<Digest>,
+    /// Sets of extended attributes: the numbers of their names and values, as [`Tree::xattrs`] reads them.
+    pub(super) sets: Strings,
+    /// The digests of objects.
+    pub(super) objects: Strings,
 }
 
 impl Tree {
     /// Number of the root.
     pub const ROOT: u32 = 0;
 
-    /// A tree of an empty directory.
+    /// A tree of an empty directory, all of it in memory.
     pub fn new(layers: Vec<Digest>, root: &Meta) -> Result<Tree> {
+        Tree::within(Room::unlimited(), layers, root)
+    }
+
+    /// The same, with no more of it in memory than there is room for.
+    pub fn within(room: Room, layers: Vec<Digest>, root: &Meta) -> Result<Tree> {
+        let pages = Pages::new(room);
         let mut tree = Tree {
             layers,
-            nodes: Vec::new(),
-            strings: Strings::default(),
-            sets: IndexSet::new(),
-            objects: IndexSet::new(),
+            layer: NONE,
+            nodes: Records::new(&pages),
+            names: Records::new(&pages),
+            found: Hashes::new(&pages),
+            hasher: RandomState::new(),
+            strings: Strings::new(&pages)?,
+            sets: Strings::new(&pages)?,
+            objects: Strings::new(&pages)?,
+            pages,
         };
-        tree.push(Kind::Dir, root)?;
+        let root = tree.node(Kind::Dir, root)?;
+        tree.nodes.push(&root)?;
         Ok(tree)
+    }
+
+    /// True if not all of it is in memory.
+    pub fn spilled(&self) -> bool {
+        self.pages.spilled()
     }
 
     /// Makes a node in a directory, where the name is free. Returns its number.
     pub fn add(&mut self, dir: u32, name: &[u8], kind: Kind, meta: &Meta) -> Result<u32> {
-        let number = self.push(kind, meta)?;
-        self.link(dir, name, number)?;
-        Ok(number)
+        let mut node = self.node(kind, meta)?;
+        let number = self.nodes.len();
+        node.name = self.name(dir, name, number, &node)?;
+        self.nodes.push(&node)
     }
 
     /// Gives a node one more name, which is free.
     pub fn link(&mut self, dir: u32, name: &[u8], number: u32) -> Result<()> {
+        let mut node = self.nodes.get(number)?;
+        let new = self.name(dir, name, number, &node)?;
+        if node.name != NONE {
+            self.names.change(node.name, |n| n.last_of_node = new)?;
+        }
+        node.name = new;
+        self.nodes.set(number, &node)
+    }
+
+    /// Makes a name of a node in a directory, before its other names. Returns its number.
+    fn name(&mut self, dir: u32, name: &[u8], number: u32, node: &Node) -> Result<u32> {
         let text = self.strings.intern(name)?;
-        match self.data_mut(dir) {
-            Some(Data::Dir(children)) => children.insert(text, number),
-            _ => return Err(Errno::ENOTDIR.into()),
-        };
-        let node = self.nodes.get_mut(number as usize).ok_or(Errno::ENOENT)?;
-        node.names.push((dir, text));
-        Ok(())
+        let mut place = self.nodes.get(dir)?;
+        if !place.is_dir() {
+            return Err(Errno::ENOTDIR.into());
+        }
+        let new = self.names.push(&Name {
+            dir,
+            text: text.number(),
+            node: number,
+            next_in_dir: place.first,
+            last_in_dir: NONE,
+            next_of_node: node.name,
+            last_of_node: NONE,
+            kind: node.kind,
+            reserved: [0; 3],
+        })?;
+        if place.first != NONE {
+            self.names.change(place.first, |n| n.last_in_dir = new)?;
+        }
+        place.first = new;
+        self.nodes.set(dir, &place)?;
+        self.found.insert(self.hash(dir, text), new)?;
+        Ok(new)
     }
 
     /// Takes a name away, and with it all that is found by it alone.
-    pub fn unlink(&mut self, dir: u32, name: &[u8]) {
-        let Some(text) = self.strings.find(name) else {
-            return;
+    pub fn unlink(&mut self, dir: u32, name: &[u8]) -> Result<()> {
+        let Some((at, name)) = self.find(dir, name)? else {
+            return Ok(());
         };
-        let removed = match self.data_mut(dir) {
-            Some(Data::Dir(children)) => children.remove(&text),
-            _ => None,
-        };
-        if let Some(number) = removed {
-            self.forget(dir, text, number);
-            self.clear(number);
-        }
+        self.clear(name.node)?;
+        self.remove(at)
     }
 
     /// Removes all that is in a directory.
-    pub fn clear(&mut self, dir: u32) {
-        let mut dirs = vec![dir];
-        // not by recursion: how deep a tree is, a tar decides
-        while let Some(dir) = dirs.pop() {
-            let Some(Data::Dir(children)) = self.data_mut(dir) else {
+    pub fn clear(&mut self, top: u32) -> Result<()> {
+        // neither by recursion nor with a list: how deep a tree is, and how wide, a tar decides
+        let mut dir = top;
+        loop {
+            let node = self.nodes.get(dir)?;
+            if node.first == NONE {
+                if dir == top {
+                    return Ok(());
+                }
+                dir = self.names.get(node.name)?.dir;
+                let emptied = self.nodes.get(dir)?.first;
+                self.remove(emptied)?;
                 continue;
-            };
-            for (text, number) in std::mem::take(children) {
-                self.forget(dir, text, number);
-                dirs.push(number);
+            }
+            let name = self.names.get(node.first)?;
+            match name.kind == kind::DIR && self.nodes.get(name.node)?.first != NONE {
+                true => dir = name.node,
+                false => self.remove(node.first)?,
             }
         }
     }
 
     /// Gives a node other attributes.
     pub fn describe(&mut self, number: u32, meta: &Meta) -> Result<()> {
-        let xattrs = self.set(&meta.xattrs)?;
-        let node = self.nodes.get_mut(number as usize).ok_or(Errno::ENOENT)?;
+        let mut node = self.nodes.get(number)?;
+        self.set_meta(&mut node, meta)?;
+        self.nodes.set(number, &node)
+    }
+
+    fn set_meta(&mut self, node: &mut Node, meta: &Meta) -> Result<()> {
         node.mtime = meta.mtime;
         node.mtime_nsec = meta.mtime_nsec;
         node.uid = meta.uid;
         node.gid = meta.gid;
-        node.xattrs = xattrs;
+        node.xattrs = self.set(&meta.xattrs)?;
         node.perm = (meta.perm & 0o7777) as u16;
+        node.said_by = self.layer;
         Ok(())
     }
 
+    /// The layer that said last what a node is.
+    pub(super) fn said_by(&self, number: u32) -> Result<Option<u32>> {
+        let layer = self.nodes.get(number)?.said_by;
+        Ok((layer != NONE).then_some(layer))
+    }
+
     /// What a directory has under a name.
-    pub fn child(&self, dir: u32, name: &[u8]) -> Option<u32> {
-        match self.data(dir)? {
-            Data::Dir(children) => children.get(&self.strings.find(name)?).copied(),
-            _ => None,
-        }
+    pub fn child(&self, dir: u32, name: &[u8]) -> Result<Option<u32>> {
+        Ok(self.find(dir, name)?.map(|(_, name)| name.node))
     }
 
     /// The nodes in a directory, in any order.
-    pub fn children(&self, dir: u32) -> impl Iterator<Item = (&[u8], u32)> + '_ {
-        let children = match self.data(dir) {
-            Some(Data::Dir(children)) => Some(children),
-            _ => None,
-        };
-        let children = children.into_iter().flatten();
-        children.map(|(text, number)| (self.strings.get(*text), *number))
+    pub fn children(&self, dir: u32) -> impl Iterator<Item = Result<(Vec<u8>, u32)>> + '_ {
+        self.in_dir(dir).map(|name| {
+            let name = name?;
+            Ok((self.strings.get(Text::numbered(name.text))?, name.node))
+        })
     }
 
     /// True for a directory.
-    pub fn is_dir(&self, number: u32) -> bool {
-        matches!(self.data(number), Some(Data::Dir(_)))
+    pub fn is_dir(&self, number: u32) -> Result<bool> {
+        Ok(self.nodes.get(number)?.is_dir())
     }
 
-    fn push(&mut self, kind: Kind, meta: &Meta) -> Result<u32> {
+    /// The names in a directory.
+    pub(super) fn in_dir(&self, dir: u32) -> impl Iterator<Item = Result<Name>> + '_ {
+        let first = self.nodes.get(dir).map(|node| node.first);
+        self.chain(first, |name| name.next_in_dir)
+    }
+
+    /// The names of a node.
+    pub(super) fn names_of(&self, node: &Node) -> impl Iterator<Item = Result<Name>> + '_ {
+        self.chain(Ok(node.name), |name| name.next_of_node)
+    }
+
+    fn chain(
+        &self,
+        mut at: Result<u32>,
+        next: fn(&Name) -> u32,
+    ) -> impl Iterator<Item = Result<Name>> + '_ {
+        std::iter::from_fn(move || match std::mem::replace(&mut at, Ok(NONE)) {
+            Ok(NONE) => None,
+            Ok(number) => {
+                let name = self.names.get(number);
+                if let Ok(name) = &name {
+                    at = Ok(next(name));
+                }
+                Some(name)
+            }
+            Err(e) => Some(Err(e)),
+        })
+    }
+
+    /// The names and values of a set of attributes.
+    pub(super) fn xattrs(&self, set: Text) -> Result<Vec<(Text, Text)>> {
+        let bytes = self.sets.get(set)?;
+        let number = |bytes: &[u8]| {
+            let number = bytes.try_into().map(u32::from_ne_bytes);
+            Text::numbered(number.unwrap_or_default())
+        };
+        let pairs = bytes.chunks_exact(8);
+        Ok(pairs
+            .map(|pair| (number(&pair[..4]), number(&pair[4..])))
+            .collect())
+    }
+
+    /// The number of a set of attributes.
+    fn set(&mut self, xattrs: &[Xattr]) -> Result<u32> {
+        if xattrs.is_empty() {
+            return Ok(NONE);
+        }
+        let mut set = Vec::with_capacity(xattrs.len() * 8);
+        for (name, value) in xattrs {
+            for string in [name, value] {
+                let text = self.strings.intern(string)?;
+                set.extend_from_slice(&text.number().to_ne_bytes());
+            }
+        }
+        Ok(self.sets.intern(&set)?.number())
+    }
+
+    /// A node that has no name yet.
+    fn node(&mut self, kind: Kind, meta: &Meta) -> Result<Node> {
         let data = match kind {
-            Kind::Dir => Data::Dir(BTreeMap::new()),
+            Kind::Dir => Data::Dir,
             Kind::File { size, content } => {
                 let place = match content {
                     Content::Empty => Place::Empty,
                     Content::Packed { layer, offset } => Place::Packed { layer, offset },
                     Content::Object(digest) => {
-                        Place::Object(number_of(self.objects.insert_full(digest).0)?)
+                        Place::Object(self.objects.intern(digest.as_bytes())?)
                     }
                 };
                 Data::File { size, place }
@@ -225,64 +309,64 @@ impl Tree {
             Kind::BlockDev(rdev) => Data::BlockDev(rdev),
             Kind::Fifo => Data::Fifo,
         };
-        let number = number_of(self.nodes.len())?;
-        self.nodes.push(Node {
-            data,
-            mtime: 0,
-            mtime_nsec: 0,
-            uid: 0,
-            gid: 0,
-            xattrs: None,
-            perm: 0,
-            names: SmallVec::new(),
-        });
-        self.describe(number, meta)?;
-        Ok(number)
+        let mut node = Node::new(data);
+        self.set_meta(&mut node, meta)?;
+        Ok(node)
     }
 
-    fn set(&mut self, xattrs: &[Xattr]) -> Result<Option<u32>> {
-        if xattrs.is_empty() {
+    /// A name, and its number.
+    fn find(&self, dir: u32, name: &[u8]) -> Result<Option<(u32, Name)>> {
+        let Some(text) = self.strings.find(name)? else {
             return Ok(None);
+        };
+        let mut found = None;
+        let is = |number| {
+            let name = self.names.get(number)?;
+            let is = name.dir == dir && name.text == text.number();
+            if is {
+                found = Some((number, name));
+            }
+            Ok(is)
+        };
+        self.found.find(self.hash(dir, text), is)?;
+        Ok(found)
+    }
+
+    /// Takes away a name of what has nothing in it.
+    fn remove(&mut self, number: u32) -> Result<()> {
+        let name = self.names.get(number)?;
+        match name.last_in_dir {
+            NONE => self
+                .nodes
+                .change(name.dir, |n| n.first = name.next_in_dir)?,
+            last => self
+                .names
+                .change(last, |n| n.next_in_dir = name.next_in_dir)?,
         }
-        let mut set = Vec::with_capacity(xattrs.len());
-        for (name, value) in xattrs {
-            set.push((self.strings.intern(name)?, self.strings.intern(value)?));
+        if name.next_in_dir != NONE {
+            let last = name.last_in_dir;
+            self.names
+                .change(name.next_in_dir, |n| n.last_in_dir = last)?;
         }
-        let (at, _) = self.sets.insert_full(set);
-        number_of(at).map(Some)
-    }
-
-    fn forget(&mut self, dir: u32, name: Text, number: u32) {
-        if let Some(node) = self.nodes.get_mut(number as usize) {
-            node.names.retain(|own| *own != (dir, name));
+        match name.last_of_node {
+            NONE => self
+                .nodes
+                .change(name.node, |n| n.name = name.next_of_node)?,
+            last => self
+                .names
+                .change(last, |n| n.next_of_node = name.next_of_node)?,
         }
+        if name.next_of_node != NONE {
+            let last = name.last_of_node;
+            self.names
+                .change(name.next_of_node, |n| n.last_of_node = last)?;
+        }
+        let hash = self.hash(name.dir, Text::numbered(name.text));
+        self.found.remove(hash, |found| Ok(found == number))
     }
 
-    fn data(&self, number: u32) -> Option<&Data> {
-        self.nodes.get(number as usize).map(|node| &node.data)
-    }
-
-    fn data_mut(&mut self, number: u32) -> Option<&mut Data> {
-        self.nodes
-            .get_mut(number as usize)
-            .map(|node| &mut node.data)
-    }
-}
-
-fn number_of(at: usize) -> Result<u32> {
-    // the last number stands for none in an index
-    u32::try_from(at)
-        .ok()
-        .filter(|n| *n != u32::MAX)
-        .ok_or_else(|| Error::because(Errno::EFBIG, "too many files"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Node;
-
-    #[test]
-    fn a_node_stays_small() {
-        assert!(size_of::<Node>() <= 88, "{}", size_of::<Node>());
+    fn hash(&self, dir: u32, text: Text) -> u64 {
+        self.hasher
+            .hash_one(u64::from(dir) << 32 | u64::from(text.number()))
     }
 }

@@ -1,10 +1,12 @@
 //! Byte strings, each kept once. A tree of a million files has as many names, and a box for each
 //! would take more than the name.
 
+use super::super::spill::{Bytes, Pages, Records};
+use super::hashes::Hashes;
 use crate::vfs::{Error, Result};
-use hashbrown::HashTable;
 use nix::errno::Errno;
 use std::hash::{BuildHasher, RandomState};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// A string, by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -14,105 +16,130 @@ impl Text {
     /// The string without a byte, which is always there.
     pub const EMPTY: Text = Text(0);
 
-    /// The number: the first string has 0.
-    pub fn index(self) -> usize {
-        self.0 as usize
+    /// The string with this number: the first has 0.
+    pub fn numbered(number: u32) -> Text {
+        Text(number)
     }
+
+    /// The number.
+    pub fn number(self) -> u32 {
+        self.0
+    }
+}
+
+/// Where a string is.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable)]
+#[repr(C)]
+struct Extent {
+    start: u32,
+    len: u32,
 }
 
 /// Strings, end to end.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Strings {
-    bytes: Vec<u8>,
-    /// Where each ends.
-    ends: Vec<u32>,
-    numbers: HashTable<u32>,
+    bytes: Bytes,
+    extents: Records<Extent>,
+    numbers: Hashes,
+    /// Not one that could be foreseen: names are what a tar says, and may be chosen to collide.
     hasher: RandomState,
 }
 
-impl Default for Strings {
-    fn default() -> Strings {
-        let hasher = RandomState::new();
-        let mut numbers = HashTable::new();
-        let nothing: &[u8] = b"";
-        numbers.insert_unique(hasher.hash_one(nothing), 0, |_| 0);
-        Strings {
-            bytes: Vec::new(),
-            ends: vec![0],
-            numbers,
-            hasher,
-        }
-    }
-}
-
 impl Strings {
+    /// None but the empty one.
+    pub fn new(pages: &Pages) -> Result<Strings> {
+        let mut strings = Strings {
+            bytes: Bytes::new(pages),
+            extents: Records::new(pages),
+            numbers: Hashes::new(pages),
+            hasher: RandomState::new(),
+        };
+        strings.intern(b"")?;
+        Ok(strings)
+    }
+
     /// The number of a string, which is kept if it is not there yet.
     pub fn intern(&mut self, string: &[u8]) -> Result<Text> {
-        if let Some(text) = self.find(string) {
+        let hash = self.hasher.hash_one(string);
+        if let Some(text) = self.find_hashed(string, hash)? {
             return Ok(text);
         }
-        let end = u32::try_from(self.bytes.len() + string.len())
-            .map_err(|_| Error::because(Errno::EFBIG, "over 4 GiB of names"))?;
-        // every string but the first takes a byte, so there are no more than 2^32
-        let number = self.ends.len() as u32;
-        self.bytes.extend_from_slice(string);
-        self.ends.push(end);
-        let Strings {
-            bytes,
-            ends,
-            numbers,
-            hasher,
-        } = self;
-        let hash = |number: &u32| hasher.hash_one(slice(bytes, ends, *number));
-        numbers.insert_unique(hash(&number), number, hash);
+        let start = self.bytes.len();
+        let too_many = || Error::because(Errno::EFBIG, "over 4 GiB of names");
+        u32::try_from(start + string.len() as u64).map_err(|_| too_many())?;
+        self.bytes.append(string)?;
+        let number = self.extents.push(&Extent {
+            start: start as u32,
+            len: string.len() as u32,
+        })?;
+        self.numbers.insert(hash, number)?;
         Ok(Text(number))
     }
 
     /// The number of a string, if it is there.
-    pub fn find(&self, string: &[u8]) -> Option<Text> {
-        let hash = self.hasher.hash_one(string);
-        self.numbers
-            .find(hash, |n| slice(&self.bytes, &self.ends, *n) == string)
-            .map(|number| Text(*number))
+    pub fn find(&self, string: &[u8]) -> Result<Option<Text>> {
+        self.find_hashed(string, self.hasher.hash_one(string))
+    }
+
+    fn find_hashed(&self, string: &[u8], hash: u64) -> Result<Option<Text>> {
+        let is = |number| {
+            let extent = self.extents.get(number)?;
+            Ok(extent.len as usize == string.len()
+                && self.bytes.are(extent.start.into(), string)?)
+        };
+        Ok(self.numbers.find(hash, is)?.map(Text))
+    }
+
+    /// Appends the string to `to`.
+    pub fn read(&self, text: Text, to: &mut Vec<u8>) -> Result<()> {
+        let extent = self.extents.get(text.0)?;
+        self.bytes
+            .read(extent.start.into(), extent.len as usize, to)
     }
 
     /// The string.
-    pub fn get(&self, text: Text) -> &[u8] {
-        slice(&self.bytes, &self.ends, text.0)
+    pub fn get(&self, text: Text) -> Result<Vec<u8>> {
+        let mut string = Vec::new();
+        self.read(text, &mut string)?;
+        Ok(string)
+    }
+
+    /// Its length.
+    pub fn length(&self, text: Text) -> Result<u32> {
+        Ok(self.extents.get(text.0)?.len)
     }
 
     /// How many there are.
-    pub fn count(&self) -> usize {
-        self.ends.len()
+    pub fn count(&self) -> u32 {
+        self.extents.len()
     }
-}
-
-fn slice<'a>(bytes: &'a [u8], ends: &[u32], number: u32) -> &'a [u8] {
-    let end = |number: usize| ends.get(number).map_or(0, |end| *end as usize);
-    let start = (number as usize).checked_sub(1).map_or(0, end);
-    bytes.get(start..end(number as usize)).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::spill::Room;
     use super::*;
 
     #[test]
     fn each_string_is_there_once() {
-        let mut strings = Strings::default();
-        let all: Vec<Vec<u8>> = (0..3000u32)
-            .map(|i| i.to_string().into_bytes())
-            .chain([Vec::new(), vec![0xff, 0, b'/']])
-            .collect();
-        let first: Vec<Text> = all.iter().map(|s| strings.intern(s).unwrap()).collect();
-        let again: Vec<Text> = all.iter().map(|s| strings.intern(s).unwrap()).collect();
-        assert_eq!(first, again);
-        assert_eq!(strings.count(), all.len()); // the empty one is among them
-        for (string, text) in all.iter().zip(first) {
-            assert_eq!(strings.get(text), string);
-            assert_eq!(strings.find(string), Some(text));
+        let dir = tempfile::tempdir().unwrap();
+        for room in [Room::limited(20_000, dir.path()), Room::unlimited()] {
+            let mut strings = Strings::new(&Pages::new(room)).unwrap();
+            let all: Vec<Vec<u8>> = (0..3000u32)
+                .map(|i| i.to_string().into_bytes())
+                .chain([Vec::new(), vec![0xff, 0, b'/'], vec![b'x'; 9000]])
+                .collect();
+            let first: Vec<Text> = all.iter().map(|s| strings.intern(s).unwrap()).collect();
+            let again: Vec<Text> = all.iter().map(|s| strings.intern(s).unwrap()).collect();
+            assert_eq!(first, again);
+            assert_eq!(strings.count() as usize, all.len()); // the empty one is among them
+            for (string, text) in all.iter().zip(first) {
+                assert_eq!(strings.get(text).unwrap(), *string);
+                assert_eq!(strings.length(text).unwrap() as usize, string.len());
+                assert_eq!(strings.find(string).unwrap(), Some(text));
+            }
+            assert_eq!(strings.find(b"").unwrap(), Some(Text::EMPTY));
+            assert_eq!(strings.find(b"another").unwrap(), None);
         }
-        assert_eq!(strings.find(b""), Some(Text::EMPTY));
-        assert_eq!(strings.find(b"another"), None);
     }
 }

@@ -10,6 +10,7 @@ mod write;
 use super::stream::padding;
 use super::{BLOCK, LayerReader, LayerWriter, Limits, pax};
 use crate::image::entry::{Entry, Item, Meta, Path};
+use crate::image::spill::{Pages, Room};
 use crate::vfs::Result;
 use std::io::Read;
 
@@ -122,10 +123,19 @@ fn plain() -> Meta {
     }
 }
 
-fn write(entries: &[(Entry, Vec<u8>)]) -> Result<Vec<u8>> {
-    let mut writer = LayerWriter::new(Vec::new());
+fn write_to(mut writer: LayerWriter<Vec<u8>>, entries: &[(Entry, Vec<u8>)]) -> Result<Vec<u8>> {
     for (entry, data) in entries {
         writer.add(entry, &mut &**data)?;
     }
     writer.finish()
+}
+
+/// The tar; the same whether what the writer remembers is in memory or not.
+fn write(entries: &[(Entry, Vec<u8>)]) -> Result<Vec<u8>> {
+    let tar = write_to(LayerWriter::new(Vec::new()).unwrap(), entries);
+    let dir = tempfile::tempdir().unwrap();
+    let pages = Pages::new(Room::limited(0, dir.path()));
+    let spilled = write_to(LayerWriter::within(Vec::new(), &pages).unwrap(), entries);
+    assert_eq!(tar.as_ref().ok(), spilled.as_ref().ok());
+    tar
 }

@@ -151,7 +151,7 @@ fn what_cannot_be_said_is_refused() {
         entry("a", file(disorder(vec![b, a.clone()]))),
         entry("a", file(disorder(vec![a.clone(), a]))),
     ] {
-        let mut writer = LayerWriter::new(Vec::new());
+        let mut writer = LayerWriter::new(Vec::new()).unwrap();
         assert!(writer.add(&bad, &mut &[][..]).is_err(), "{bad:?}");
         // nothing of it was written
         assert_eq!(writer.finish().unwrap(), [0; 1024]);
@@ -160,7 +160,7 @@ fn what_cannot_be_said_is_refused() {
 
 #[test]
 fn a_part_of_a_file_is_no_entry() {
-    let mut writer = LayerWriter::new(Vec::new());
+    let mut writer = LayerWriter::new(Vec::new()).unwrap();
     let two = entry("a", Item::File(Meta::default(), 2));
     let error = writer.add(&two, &mut &b"x"[..]).unwrap_err();
     assert!(
@@ -169,7 +169,7 @@ fn a_part_of_a_file_is_no_entry() {
     );
     assert!(writer.add(&two, &mut &b"xy"[..]).is_err());
     assert!(writer.finish().is_err());
-    let mut writer = LayerWriter::new(Vec::new());
+    let mut writer = LayerWriter::new(Vec::new()).unwrap();
     let mut more = &b"xyz"[..];
     writer.add(&two, &mut more).unwrap();
     assert_eq!(more, b"z", "what is left is the caller's");

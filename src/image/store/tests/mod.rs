@@ -295,7 +295,10 @@ fn what_is_pinned_stays() {
     let bed = Bed::new();
     let a = bed.image("a");
     bed.store.tag(&name("a"), &a).unwrap();
-    let pin = bed.store.pin(&bed.store.resolve("a").unwrap()).unwrap();
+    let pin = bed
+        .store
+        .pin(&bed.store.resolve("a").unwrap().manifest)
+        .unwrap();
     bed.store.untag(&name("a")).unwrap();
     let (bed, garbage) = bed.collect(false);
     assert_eq!(garbage, Garbage::default());

@@ -36,7 +36,7 @@ fn an_image_in_use_says_by_what() {
     let (a, b) = (bed.image("a"), bed.image("b"));
     let image = bed.store.image(&a).unwrap();
     bed.store.check_unused(image.digest).unwrap();
-    let pin = bed.store.pin(&image).unwrap();
+    let pin = bed.store.pin(&image.manifest).unwrap();
     let e = bed.store.check_unused(image.digest).unwrap_err();
     assert!(e.is(Errno::EBUSY) && e.reason().contains("mounted"), "{e}");
     bed.store
