@@ -134,6 +134,46 @@ pub fn trim_memory() {
     unsafe {
         libc::malloc_trim(0);
     }
+    trim_stack();
+}
+
+/// Gives back what the first thread's stack took below the place where it is now. Nothing in another
+/// thread, whose stack may end anywhere.
+#[inline(never)]
+fn trim_stack() {
+    if nix::unistd::gettid() != nix::unistd::getpid() {
+        return;
+    }
+    /// Further down than this nothing of ours was.
+    const DEEP: usize = 512 << 10;
+    /// What is below the stack pointer and still in use: a red zone, a call.
+    const NEAR: usize = 4 << 10;
+    const PAGE: usize = 4 << 10;
+    let here = 0u8;
+    let end = ((&raw const here).addr().saturating_sub(NEAR)) & !(PAGE - 1);
+    let Some(start) = end.checked_sub(DEEP) else {
+        return;
+    };
+    let start = std::ptr::without_provenance_mut(start);
+    // SAFETY: what lies below the stack pointer belongs to calls that have returned. The stack's
+    // end may be nearer: below it the kernel keeps a megabyte free of mappings, and says ENOMEM.
+    unsafe {
+        libc::madvise(start, DEEP, libc::MADV_DONTNEED);
+    }
+}
+
+/// Has threads share what the allocator keeps, a few to one. Each for itself keeps pages that it
+/// hardly uses. To be called before there are threads.
+pub fn share_arenas() {
+    #[cfg(target_env = "gnu")]
+    {
+        let cpus = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let most = libc::c_int::try_from(cpus / 2).unwrap_or(1).max(1);
+        // SAFETY: it takes two numbers.
+        unsafe {
+            libc::mallopt(libc::M_ARENA_MAX, most);
+        }
+    }
 }
 
 /// A share of the files that this process may have open: `percent` of the limit, `most` at most.
