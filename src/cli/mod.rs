@@ -135,6 +135,12 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     if overlayfs::is_name(program) {
         return overlayfs::run(program, args.iter().skip(1).cloned());
     }
+    // no command, and it is to begin with little memory
+    if args.get(1).is_some_and(|a| a == crate::run::AFRESH) {
+        log::init("vellum: run", false);
+        let ended = crate::run::go_on(args.get(2..).unwrap_or_default());
+        return ended.map_or_else(|e| running::failed("run", &e), ExitCode::from);
+    }
     // before clap, which would read some of the arguments itself
     if args.get(1).is_some_and(|a| a == "overlayfs") {
         return overlayfs::run(program, args.iter().skip(2).cloned());

@@ -41,6 +41,7 @@ pub use data::Backing;
 use crate::lower::{DirsLower, EmptyLower};
 use crate::sys::ancestry::Ancestry;
 use crate::sys::process::fd_budget;
+use crate::sys::recent::recent;
 use crate::sys::{Loc, loc};
 use crate::upper::Upper;
 use crate::vfs::cookie::CookieKey;
@@ -174,7 +175,7 @@ impl Engine {
             config: config.clone(),
             nodes: Nodes::default(),
             ns: RwLock::new(()),
-            dirs: Mutex::new(LruCache::new(fd_budget(10, OPEN_DIRS))),
+            dirs: Mutex::new(recent(fd_budget(10, OPEN_DIRS))),
             files: files::Files::new(),
             hidden: Mutex::default(),
             links_hidden: AtomicBool::new(false),

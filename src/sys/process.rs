@@ -7,6 +7,7 @@
 use crate::vfs::error::Context;
 use crate::vfs::{Error, Result};
 use nix::errno::Errno;
+use nix::fcntl::FdFlag;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::SigSet;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
@@ -99,10 +100,44 @@ pub fn receive_fd(socket: BorrowedFd<'_>) -> Result<OwnedFd> {
     Err(Error::because(Errno::EIO, "no fd was sent"))
 }
 
-/// Takes an fd that was received over a socket.
+/// Takes an fd that was received over a socket, or inherited.
 fn own_fd(fd: RawFd) -> OwnedFd {
-    // SAFETY: recvmsg made it for this process alone, and nobody else knows it.
+    // SAFETY: recvmsg made it for this process alone, or the process had it when it began; nobody
+    // else knows it.
     unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// Lets an fd of this process pass to the program that it executes next.
+pub fn pass_on(fd: RawFd) -> Result<()> {
+    set_fd_flags(fd, FdFlag::empty())
+}
+
+/// Takes that back. Best effort: what is lost is that a child has one more file open.
+pub fn withhold(fd: RawFd) {
+    if let Err(e) = set_fd_flags(fd, FdFlag::FD_CLOEXEC) {
+        log::debug!("file descriptor {fd} stays open in children: {e}");
+    }
+}
+
+fn set_fd_flags(fd: RawFd, flags: FdFlag) -> Result<()> {
+    // SAFETY: a call with two numbers; `Errno::result` turns -1 into the error.
+    let set = unsafe { libc::fcntl(fd, libc::F_SETFD, flags.bits()) };
+    Errno::result(set)?;
+    Ok(())
+}
+
+/// Takes an fd that this process passed to itself when it executed its program. It must be asked for
+/// once, before any file is opened.
+pub fn inherited(fd: RawFd) -> Result<OwnedFd> {
+    if fd <= 2 {
+        return Err(Error::because(
+            Errno::EBADF,
+            format!("file descriptor {fd}"),
+        ));
+    }
+    // an fd that is not there is told here
+    set_fd_flags(fd, FdFlag::FD_CLOEXEC).context(|| format!("file descriptor {fd}"))?;
+    Ok(own_fd(fd))
 }
 
 /// Has a program begin with no signal blocked, whatever this process has blocked for itself.
