@@ -1,15 +1,15 @@
-//! Room for answers by `/dev/fuse`, as much as the longest needs. Whoever answers takes one and
-//! brings it back, so that there are as many as are needed at a time, and few of them are used most.
-//! Those that held something large are emptied when that was a while ago.
+//! Room for answers by `/dev/fuse`, as much as the longest needs, for each thread its own: what it
+//! answered last is in the cache of its processor. A thread takes its room and brings it back, so that
+//! another can empty it when something large was in it a while ago.
 
 use crate::sys::room::{IDLE, Room, SMALL};
 use crate::vfs::Result;
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::Thread;
+use std::thread::{Thread, ThreadId};
 use std::time::Instant;
 
-/// Rooms that several threads share.
+/// The rooms of all threads.
 #[derive(Debug)]
 pub(super) struct Rooms {
     len: usize,
@@ -22,6 +22,8 @@ pub(super) struct Rooms {
 #[derive(Debug)]
 struct Spare {
     room: Room,
+    /// Whose it is.
+    user: ThreadId,
     /// When something large was in it, since it was last emptied.
     large: Option<Instant>,
 }
@@ -37,13 +39,19 @@ impl Rooms {
         }
     }
 
-    /// Has `f` use one; it says how many bytes it used.
+    /// Has `f` use this thread's; it says how many bytes it used.
     pub(super) fn with<T>(&self, f: impl FnOnce(&mut [u8]) -> (T, usize)) -> Result<T> {
-        let spare = self.free.lock().pop();
-        let mut spare = match spare {
+        let user = std::thread::current().id();
+        let own = {
+            let mut free = self.free.lock();
+            let at = free.iter().position(|spare| spare.user == user);
+            at.map(|at| free.swap_remove(at))
+        };
+        let mut spare = match own {
             Some(spare) => spare,
             None => Spare {
                 room: Room::new(self.len)?,
+                user,
                 large: None,
             },
         };
@@ -83,15 +91,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rooms_are_used_again_and_emptied_once_idle() {
+    fn a_thread_has_its_own_which_is_emptied_once_idle() {
         let rooms = Rooms::new(1 << 20, std::thread::current());
         let first = |n: usize| rooms.with(|room| (std::mem::replace(&mut room[0], 7), n));
         assert_eq!(first(1).unwrap(), 0);
         assert!(!rooms.tidy(), "nothing large was in it");
         assert_eq!(first(SMALL + 1).unwrap(), 7, "the same one");
         assert!(rooms.tidy(), "it may be used again at once");
-        let inside = rooms.with(|_| (first(1), 1)).unwrap();
-        assert_eq!(inside.unwrap(), 0, "another, while one is used");
+        let other = std::thread::scope(|s| s.spawn(|| first(1).unwrap()).join());
+        assert_eq!(other.unwrap(), 0, "that of another thread");
         std::thread::sleep(IDLE);
         assert!(!rooms.tidy());
         let all = rooms.with(|room| (room[0], 0)).unwrap();

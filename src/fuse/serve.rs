@@ -16,7 +16,7 @@ use crate::overlay::{Config, Engine, MakeLower};
 use crate::sys::ancestry::Ancestry;
 use crate::sys::fuse_dev::backing_open;
 use crate::sys::process::{
-    Fork, close_inherited, fork, leave_caller, raise_file_limit, share_arenas, trim_memory,
+    Fork, apart, close_inherited, fork, leave_caller, raise_file_limit, share_arenas, trim_memory,
 };
 use crate::sys::room::IDLE;
 use crate::vfs::error::Context;
@@ -207,7 +207,7 @@ impl Ready {
         share_arenas();
         // signals wait, in every thread to come, for the one that asks for them
         signals().thread_block()?;
-        let engine = Arc::new(stack.open()?);
+        let engine = Arc::new(apart(|| stack.open())?);
         let read_only = engine.read_only() || options.flags.contains(MsFlags::MS_RDONLY);
         let mounted = Arc::new(mount(mountpoint, options, read_only)?);
         let mut options = options.clone();
@@ -275,7 +275,10 @@ impl Ready {
         while running.load(Ordering::Acquire) > 0 {
             match rooms.tidy() {
                 true => std::thread::park_timeout(IDLE),
-                false => std::thread::park(),
+                false => {
+                    trim_memory();
+                    std::thread::park();
+                }
             }
         }
         let panicked = |_| Error::because(Errno::EIO, "a thread that reads requests panicked");

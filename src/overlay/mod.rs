@@ -61,7 +61,7 @@ const OPEN_DIRS: usize = 1024;
 
 /// Makes the tree of an image, in the process that serves the mount. Its listings are in the order
 /// of the cookies that this key gives; its numbers are below 2^48.
-pub type MakeLower = Box<dyn FnOnce(CookieKey) -> Result<Arc<dyn Lower>>>;
+pub type MakeLower = Box<dyn FnOnce(CookieKey) -> Result<Arc<dyn Lower>> + Send>;
 
 /// The engine.
 pub struct Engine {

@@ -17,6 +17,7 @@ use std::num::NonZeroUsize;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 /// The two sides of a fork.
 #[derive(Debug)]
@@ -30,7 +31,7 @@ pub enum Fork {
 /// Forks. Refused when the process has more than one thread: locks that another thread holds
 /// would stay locked for ever in the child.
 pub fn fork() -> Result<Fork> {
-    let threads = std::fs::read_dir("/proc/self/task")?.count();
+    let threads = threads()?;
     if threads != 1 {
         return Err(Error::because(
             Errno::EINVAL,
@@ -41,6 +42,19 @@ pub fn fork() -> Result<Fork> {
     match unsafe { nix::unistd::fork() }? {
         ForkResult::Parent { child } => Ok(Fork::Parent(child)),
         ForkResult::Child => Ok(Fork::Child),
+    }
+}
+
+/// How many threads there are. One that has ended and was waited for is listed for a moment more.
+fn threads() -> Result<usize> {
+    const MOMENT: Duration = Duration::from_millis(500);
+    let began = Instant::now();
+    loop {
+        let threads = std::fs::read_dir("/proc/self/task")?.count();
+        if threads == 1 || began.elapsed() > MOMENT {
+            return Ok(threads);
+        }
+        std::thread::sleep(Duration::from_micros(50));
     }
 }
 
@@ -195,6 +209,15 @@ fn trim_stack() {
     unsafe {
         libc::madvise(start, DEEP, libc::MADV_DONTNEED);
     }
+}
+
+/// Does something in a thread of its own, and waits for it. What it left of stack and allocator goes
+/// with the thread, where the first thread keeps it for as long as the process lives.
+pub fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let done = scope.spawn(work).join();
+        done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 /// Has threads share what the allocator keeps, a few to one. Each for itself keeps pages that it

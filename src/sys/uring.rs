@@ -198,6 +198,8 @@ pub struct Woken {
     pub called: bool,
     /// The mount is gone.
     pub ended: bool,
+    /// Nothing large has come for [`IDLE`], after something had.
+    pub idle: bool,
 }
 
 /// The queues of some processors.
@@ -388,6 +390,7 @@ impl Ring {
         }
         if self.large.is_some_and(|when| when.elapsed() >= IDLE) {
             self.release();
+            woken.idle = self.large.is_none();
         }
         Ok(woken)
     }
