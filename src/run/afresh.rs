@@ -13,7 +13,7 @@ use super::folder::{Folder, Held, State};
 use super::leftovers::Proc;
 use super::monitor::{Attached, watch};
 use super::pump::{Ends, Watched, hold_signals};
-use crate::image::store::Store;
+use crate::image::container::Container;
 use crate::sys::process::{inherited, pass_on, withhold};
 use crate::vfs::error::Context;
 use crate::vfs::{Error, Result};
@@ -84,7 +84,7 @@ fn arguments(name: &str, luggage: &Luggage) -> Result<Vec<CString>> {
 
 /// Goes on, with what follows [`AFRESH`]: the container's exit code.
 pub fn go_on(arguments: &[impl AsRef<OsStr>]) -> std::result::Result<u8, Failure> {
-    let [name, luggage] = arguments else {
+    let [_name, luggage] = arguments else {
         let why = format!("{AFRESH} is what a process says to itself");
         return Err(Error::because(Errno::EINVAL, why).into());
     };
@@ -96,9 +96,7 @@ pub fn go_on(arguments: &[impl AsRef<OsStr>]) -> std::result::Result<u8, Failure
     let held = Held::again(inherited(luggage.lock)?)?;
     let mut state = folder.state()?;
     let ended = look_after(&folder, &luggage, &mut state);
-    let store = Store::open(&luggage.store)?;
-    let container = store.container(&name.as_ref().to_string_lossy())?;
-    drop(store);
+    let container = Container::at(&luggage.folder)?;
     let config = folder.config()?.unwrap_or_default();
     let charge = Charge {
         store: &luggage.store,
