@@ -392,3 +392,31 @@ fn a_dry_run_of_a_mount_helper() {
     assert!(ran.stderr.contains("_netdev"), "{}", ran.stderr);
     assert!(!Path::new("/nowhere").exists());
 }
+
+/// Processes share what is at a fixed place (build.rs).
+#[test]
+#[cfg(all(
+    target_os = "linux",
+    target_env = "gnu",
+    not(target_feature = "crt-static")
+))]
+fn the_program_has_a_fixed_place_unless_asked_otherwise() {
+    const EXECUTABLE: u8 = 2; // ET_EXEC; a PIE is ET_DYN
+    let kind = fs::read(VELLUM).unwrap()[16];
+    assert_eq!(kind == EXECUTABLE, !cfg!(feature = "pie"));
+}
+
+#[test]
+fn what_a_process_says_to_itself_is_refused_from_others() {
+    let ran_alone = vellum(&["--look-after", "web"]);
+    assert_eq!(ran_alone.code, 125);
+    assert!(ran_alone.stderr.contains("what a process says to itself"));
+    let luggage = r#"{"store":"/nowhere","folder":"/nowhere","lock":99,"made":[]}"#;
+    let no_lock = vellum(&["--look-after", "web", luggage]);
+    assert_eq!(no_lock.code, 125);
+    assert!(
+        no_lock.stderr.contains("file descriptor 99"),
+        "{}",
+        no_lock.stderr
+    );
+}

@@ -38,6 +38,14 @@ fn part(bed: &Bed, name: &str, part: &str) -> i32 {
     state_file(bed, name)[part]["pid"].as_i64().unwrap() as i32
 }
 
+/// What the allocator of a process has from the kernel and uses, in KiB.
+fn heap(pid: i32) -> u64 {
+    let maps = fs::read_to_string(format!("/proc/{pid}/smaps")).unwrap();
+    let after = maps.split("[heap]").nth(1).unwrap();
+    let line = after.lines().find(|l| l.starts_with("Rss:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
 #[test]
 fn a_container_in_the_background() {
     if !may_run() {
@@ -51,6 +59,9 @@ fn a_container_in_the_background() {
         "{ps}"
     );
     assert_eq!(bed.state("web"), "running");
+    bed.soon("a monitor that begins afresh", || {
+        heap(part(&bed, "web", "monitor")) < 40
+    });
     let (_, err) = bed.code(&["rm", "web"], 1);
     assert!(err.contains("is running"), "{err}");
     let (_, err) = bed.code(&["start", "web"], 1);

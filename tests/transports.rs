@@ -70,7 +70,9 @@ fn io_uring_has_a_thread_for_every_processor() {
     let pid = mounted(&stack, "io_uring=on");
     let processors = thread::available_parallelism().unwrap().get();
     assert_eq!(threads(pid, "ring-").len(), processors.min(64));
-    assert!(wait_for(LONG, || threads(pid, "reader-").len() == 1));
+    // what needs no answer is read by the first thread, which is there anyway
+    assert!(wait_for(LONG, || threads(pid, "signals").len() == 1));
+    assert!(threads(pid, "reader-").is_empty());
     stack.umount();
     assert!(wait_for(LONG, || stack.daemons().is_empty()));
 }
@@ -84,6 +86,48 @@ fn without_io_uring_there_are_readers_only() {
     let pid = mounted(&stack, "io_uring=off");
     assert!(threads(pid, "ring-").is_empty());
     assert!(wait_for(LONG, || !threads(pid, "reader-").is_empty()));
+}
+
+/// Memory that a process has for itself, in KiB.
+fn own_memory(pid: i32) -> u64 {
+    let all = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
+    let line = all.lines().find(|l| l.starts_with("Private_Dirty:"));
+    let number = line.unwrap().split_whitespace().nth(1);
+    number.unwrap().parse().unwrap()
+}
+
+/// A large message takes memory while there are such, and no longer.
+fn memory_of_large_messages_is_given_back(options: &str) {
+    let stack = Stack::new(1);
+    stack.lower(0, "large", vec![b'l'; 8 << 20]);
+    let pid = mounted(&stack, options);
+    fs::metadata(stack.mnt.join("large")).unwrap();
+    let before = own_memory(pid);
+    assert_eq!(fs::read(stack.mnt.join("large")).unwrap().len(), 8 << 20);
+    let most = before + 256;
+    assert!(
+        wait_for(LONG, || own_memory(pid) < most),
+        "{before} KiB before, {} after",
+        own_memory(pid)
+    );
+    // and the memory can be used again
+    fs::write(stack.mnt.join("new"), vec![b'n'; 3 << 20]).unwrap();
+    let new = fs::read(stack.mnt.join("new")).unwrap();
+    assert!(new == vec![b'n'; 3 << 20]);
+}
+
+#[test]
+fn memory_of_large_messages_is_given_back_by_io_uring() {
+    if may_use_io_uring() {
+        memory_of_large_messages_is_given_back("io_uring=on");
+    }
+}
+
+#[test]
+fn memory_of_large_messages_is_given_back_without_it() {
+    if may_mount() {
+        memory_of_large_messages_is_given_back("io_uring=off");
+    }
 }
 
 #[test]
@@ -257,7 +301,7 @@ fn where_others_want_the_processors_threads_do_not_yield() {
     let mut command = stack.command(&["--foreground", "-o", "io_uring=on"]);
     let mut daemon = command.spawn().unwrap();
     let pid = i32::try_from(daemon.id()).unwrap();
-    assert!(wait_for(LONG, || !threads(pid, "reader-").is_empty()));
+    assert!(wait_for(LONG, || !threads(pid, "signals").is_empty()));
     if threads(pid, "pace").is_empty() {
         stack.umount();
         daemon.wait().unwrap();

@@ -44,6 +44,7 @@ mod tree;
 mod umount;
 mod wait;
 
+use crate::sys::process::apart;
 use clap::{Parser, Subcommand};
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
@@ -135,6 +136,12 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     if overlayfs::is_name(program) {
         return overlayfs::run(program, args.iter().skip(1).cloned());
     }
+    // no command, and it is to begin with little memory
+    if args.get(1).is_some_and(|a| a == crate::run::AFRESH) {
+        log::init("vellum: run", false);
+        let ended = crate::run::go_on(args.get(2..).unwrap_or_default());
+        return ended.map_or_else(|e| running::failed("run", &e), ExitCode::from);
+    }
     // before clap, which would read some of the arguments itself
     if args.get(1).is_some_and(|a| a == "overlayfs") {
         return overlayfs::run(program, args.iter().skip(2).cloned());
@@ -144,7 +151,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         return overlayfs::run(program, args.iter().skip(1).cloned());
     }
     let in_container = args.get(1).is_some_and(|a| a == "run" || a == "exec");
-    match Cli::try_parse_from(args) {
+    // some commands go on for long, as another process, and need nothing of this any more
+    match apart(|| Cli::try_parse_from(args)) {
         Ok(cli) => run(cli.command),
         Err(e) => {
             // help and version come this way too; where stdout is gone nobody can be told

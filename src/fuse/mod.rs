@@ -12,6 +12,7 @@ mod options;
 mod pace;
 mod remount;
 mod ring;
+mod rooms;
 mod serve;
 mod session;
 mod slow;

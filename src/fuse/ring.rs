@@ -15,6 +15,7 @@ use super::session::{Reply, longest_body, respond};
 use super::slow::Slow;
 use super::wire::{Args, InHeader, OutHeader, WRITE};
 use crate::sys::cpus;
+use crate::sys::process::trim_memory;
 use crate::sys::uring::{Message, Parts, Ring, Waker};
 use crate::vfs::error::Context;
 use crate::vfs::{Error, Result};
@@ -146,6 +147,9 @@ fn serve(
         }
         if woken.ended {
             return Ok(());
+        }
+        if woken.idle {
+            trim_memory(); // what was needed meanwhile, as for the start of a container
         }
     }
 }

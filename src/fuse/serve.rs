@@ -9,12 +9,16 @@
 use super::adapter::Adapter;
 use super::mount::{Mounted, mount};
 use super::options::{Allow, Io, MountOptions};
+use super::rooms::Rooms;
 use super::slow::Slow;
 use super::{device, ring, session};
 use crate::overlay::{Config, Engine, MakeLower};
 use crate::sys::ancestry::Ancestry;
 use crate::sys::fuse_dev::backing_open;
-use crate::sys::process::{Fork, close_inherited, fork, leave_caller, raise_file_limit};
+use crate::sys::process::{
+    Fork, apart, close_inherited, fork, leave_caller, raise_file_limit, share_arenas, trim_memory,
+};
+use crate::sys::room::IDLE;
 use crate::vfs::error::Context;
 use crate::vfs::{Error, Result};
 use nix::errno::Errno;
@@ -27,7 +31,8 @@ use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::{JoinHandle, Thread};
 use std::time::Duration;
 
 /// Stacks the layers, mounts them on `mountpoint` and serves the mount.
@@ -199,9 +204,10 @@ impl Ready {
     fn mount(stack: Stack<'_>, options: &MountOptions, mountpoint: &Path) -> Result<Ready> {
         refuse_nesting(stack.config(), mountpoint)?;
         raise_file_limit();
+        share_arenas();
         // signals wait, in every thread to come, for the one that asks for them
         signals().thread_block()?;
-        let engine = Arc::new(stack.open()?);
+        let engine = Arc::new(apart(|| stack.open())?);
         let read_only = engine.read_only() || options.flags.contains(MsFlags::MS_RDONLY);
         let mounted = Arc::new(mount(mountpoint, options, read_only)?);
         let mut options = options.clone();
@@ -220,7 +226,7 @@ impl Ready {
     fn begin(adapter: Arc<Adapter>, mounted: Arc<Mounted>) -> Result<Ready> {
         session::begin(&adapter)?;
         may_pass_through(&adapter.options, &mounted)?;
-        let slow = Slow::new();
+        let slow = Slow::default();
         let rings = if adapter.agreed().io_uring {
             ring::start(&adapter, &slow)?
         } else {
@@ -241,26 +247,56 @@ impl Ready {
             .name("signals".into())
             .spawn(move || detach_at_signal(&mounted))?;
         read_ahead(&self.mounted);
-        let gather = !self.rings.is_empty();
-        let threads = if gather {
-            1
-        } else {
-            self.adapter.options.threads.max(1)
+        trim_memory();
+        let rooms = Arc::new(device::rooms(&self.adapter, std::thread::current()));
+        let served = match self.rings.is_empty() {
+            true => self.serve_by_device(&rooms),
+            false => device::serve(&self.adapter, &self.slow, &rooms, true),
         };
+        served.context(|| "serving the mount")
+    }
+
+    /// Threads read requests; this one looks after what they need.
+    fn serve_by_device(&self, rooms: &Arc<Rooms>) -> Result<()> {
+        let running = Arc::new(AtomicUsize::new(0));
         let mut readers = Vec::new();
-        for i in 0..threads {
-            let (adapter, slow) = (self.adapter.clone(), self.slow.clone());
+        for i in 0..self.adapter.options.threads.max(1) {
+            let (adapter, slow, rooms) = (self.adapter.clone(), self.slow.clone(), rooms.clone());
+            running.fetch_add(1, Ordering::AcqRel);
+            let end = End(running.clone(), std::thread::current());
             let reader = std::thread::Builder::new()
                 .name(format!("reader-{i}"))
-                .spawn(move || device::serve(&adapter, &slow, gather))?;
+                .spawn(move || {
+                    let _end = end;
+                    device::serve(&adapter, &slow, &rooms, false)
+                })?;
             readers.push(reader);
+        }
+        while running.load(Ordering::Acquire) > 0 {
+            match rooms.tidy() {
+                true => std::thread::park_timeout(IDLE),
+                false => {
+                    trim_memory();
+                    std::thread::park();
+                }
+            }
         }
         let panicked = |_| Error::because(Errno::EIO, "a thread that reads requests panicked");
         let mut ended = Ok(());
         for reader in readers {
             ended = ended.and(reader.join().map_err(panicked).flatten());
         }
-        ended.context(|| "serving the mount")
+        ended
+    }
+}
+
+/// Tells a thread of the end of another.
+struct End(Arc<AtomicUsize>, Thread);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+        self.1.unpark();
     }
 }
 

@@ -2,32 +2,41 @@
 //! which lives for a moment, need few or none, and sixteen cost some milliseconds on a busy machine.
 
 use parking_lot::Mutex;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use threadpool::ThreadPool;
 
 /// How many there can be.
 const MOST: usize = 16;
 
 /// The threads.
-#[derive(Clone, Debug)]
-pub(super) struct Slow {
+#[derive(Clone, Debug, Default)]
+pub(super) struct Slow(Arc<OnceLock<Pool>>);
+
+#[derive(Debug)]
+struct Pool {
     pool: ThreadPool,
     /// The same, for who makes more.
-    more: Arc<Mutex<ThreadPool>>,
+    more: Mutex<ThreadPool>,
 }
 
 impl Slow {
-    pub(super) fn new() -> Slow {
+    /// Has one of them do it. As long as there can be more of them, none of what is to be done waits for
+    /// another.
+    pub(super) fn execute(&self, job: impl FnOnce() + Send + 'static) {
+        self.0.get_or_init(Pool::new).execute(job);
+    }
+}
+
+impl Pool {
+    fn new() -> Pool {
         let pool = ThreadPool::with_name("slow".into(), 1);
-        Slow {
-            more: Arc::new(Mutex::new(pool.clone())),
+        Pool {
+            more: Mutex::new(pool.clone()),
             pool,
         }
     }
 
-    /// Has one of them do it. As long as there can be more of them, none of what is to be done waits for
-    /// another.
-    pub(super) fn execute(&self, job: impl FnOnce() + Send + 'static) {
+    fn execute(&self, job: impl FnOnce() + Send + 'static) {
         self.pool.execute(job);
         // after it was counted, so that of two who come at once the second sees both
         if self.wanted() > self.pool.max_count() {
@@ -51,7 +60,7 @@ mod tests {
 
     #[test]
     fn as_many_at_once_as_there_can_be() {
-        let slow = Slow::new();
+        let slow = Slow::default();
         let all = Arc::new(Barrier::new(MOST + 1));
         for _ in 0..MOST {
             let all = all.clone();
@@ -61,10 +70,11 @@ mod tests {
         }
         // comes back only if all of them run at the same time
         all.wait();
-        assert_eq!(slow.pool.max_count(), MOST);
-        slow.pool.join();
+        let pool = &slow.0.get().unwrap().pool;
+        assert_eq!(pool.max_count(), MOST);
+        pool.join();
         slow.execute(|| {});
-        slow.pool.join();
-        assert_eq!(slow.pool.max_count(), MOST);
+        pool.join();
+        assert_eq!(pool.max_count(), MOST);
     }
 }

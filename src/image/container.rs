@@ -64,6 +64,28 @@ pub struct Container {
 }
 
 impl Container {
+    /// The one in a folder, for who looks after it, and must not wait for others at its store.
+    pub fn at(dir: &Path) -> Result<Container> {
+        let name = dir.file_name().unwrap_or_default().to_string_lossy();
+        Container::read(name.into_owned(), dir.to_owned())
+    }
+
+    fn read(name: String, dir: PathBuf) -> Result<Container> {
+        let text = match fs::read(dir.join(RECORD)) {
+            Ok(text) if !text.is_empty() => text,
+            Err(e) if e.kind() != ErrorKind::NotFound => {
+                return Err(Error::from(e).context(format!("container {name:?}")));
+            }
+            _ => {
+                let why = format!("no container {name:?}");
+                return Err(Error::because(Errno::ENOENT, why));
+            }
+        };
+        let record = serde_json::from_slice(&text)
+            .map_err(|e| Error::because(Errno::EBADMSG, format!("container {name:?}: {e}")))?;
+        Ok(Container { name, record, dir })
+    }
+
     /// The directory that takes the changes.
     pub fn upper(&self) -> PathBuf {
         match &self.record.kept_in {
@@ -239,21 +261,7 @@ impl Store {
     /// A container that is there.
     pub fn container(&self, name: &str) -> Result<Container> {
         check_name(name)?;
-        let dir = self.uppers().join(name);
-        let text = match fs::read(dir.join(RECORD)) {
-            Ok(text) if !text.is_empty() => text,
-            Err(e) if e.kind() != ErrorKind::NotFound => {
-                return Err(Error::from(e).context(format!("container {name:?}")));
-            }
-            _ => {
-                let why = format!("no container {name:?}");
-                return Err(Error::because(Errno::ENOENT, why));
-            }
-        };
-        let record = serde_json::from_slice(&text)
-            .map_err(|e| Error::because(Errno::EBADMSG, format!("container {name:?}: {e}")))?;
-        let name = name.to_owned();
-        Ok(Container { name, record, dir })
+        Container::read(name.to_owned(), self.uppers().join(name))
     }
 
     /// The names of all containers, in order. What has no record is none.

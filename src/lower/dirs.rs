@@ -11,6 +11,7 @@ use super::merge::{Part, Stack};
 use super::table::{DirNode, Node, Table};
 use super::{Lower, Source};
 use crate::sys::process::fd_budget;
+use crate::sys::recent::recent;
 use crate::sys::{Loc, Ownership, loc, xattr};
 use crate::vfs::cookie::CookieKey;
 use crate::vfs::error::Context;
@@ -87,7 +88,7 @@ impl DirsLower {
             table: Table::default(),
             space,
             key,
-            open: Mutex::new(LruCache::new(fd_budget(30, OPEN_DIRS))),
+            open: Mutex::new(recent(fd_budget(30, OPEN_DIRS))),
             fingerprint: hasher.finish(),
         })
     }

@@ -3,6 +3,7 @@
 
 use crate::lower::Source;
 use crate::sys::process::fd_budget;
+use crate::sys::recent::recent;
 use crate::vfs::NodeId;
 use lru::LruCache;
 use parking_lot::Mutex;
@@ -26,7 +27,7 @@ impl<T: Clone> Side<T> {
     fn new() -> Side<T> {
         let size = fd_budget(20, OPEN_FILES).get().div_ceil(SHARDS);
         let size = NonZeroUsize::new(size).unwrap_or(NonZeroUsize::MIN);
-        Side(std::array::from_fn(|_| Mutex::new(LruCache::new(size))))
+        Side(std::array::from_fn(|_| Mutex::new(recent(size))))
     }
 
     fn shard(&self, id: NodeId) -> &Mutex<LruCache<NodeId, T>> {

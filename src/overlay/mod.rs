@@ -42,6 +42,7 @@ pub use data::Backing;
 use crate::lower::{DirsLower, EmptyLower};
 use crate::sys::ancestry::Ancestry;
 use crate::sys::process::fd_budget;
+use crate::sys::recent::recent;
 use crate::sys::{Loc, loc};
 use crate::upper::Upper;
 use crate::vfs::cookie::CookieKey;
@@ -61,7 +62,7 @@ const OPEN_DIRS: usize = 1024;
 
 /// Makes the tree of an image, in the process that serves the mount. Its listings are in the order
 /// of the cookies that this key gives; its numbers are below 2^48.
-pub type MakeLower = Box<dyn FnOnce(CookieKey) -> Result<Arc<dyn Lower>>>;
+pub type MakeLower = Box<dyn FnOnce(CookieKey) -> Result<Arc<dyn Lower>> + Send>;
 
 /// The engine.
 pub struct Engine {
@@ -178,7 +179,7 @@ impl Engine {
             config: config.clone(),
             nodes: Nodes::default(),
             ns: RwLock::new(()),
-            dirs: Mutex::new(LruCache::new(fd_budget(10, OPEN_DIRS))),
+            dirs: Mutex::new(recent(fd_budget(10, OPEN_DIRS))),
             files: files::Files::new(),
             hidden: Mutex::default(),
             links_hidden: AtomicBool::new(false),

@@ -124,19 +124,19 @@ const MOUNTED_ON: &[&str] = &[
 ];
 
 /// Of these places, those that are missing: the runtime makes them.
-pub fn missing(root: BorrowedFd<'_>) -> Vec<&'static str> {
+pub fn missing(root: BorrowedFd<'_>) -> Vec<String> {
     let is_missing =
         |path: &&str| open_in(root, path, OFlags::PATH).is_err_and(|e| e.is(Errno::ENOENT));
-    MOUNTED_ON.iter().copied().filter(is_missing).collect()
+    let missing = MOUNTED_ON.iter().copied().filter(is_missing);
+    missing.map(str::to_owned).collect()
 }
 
 /// Takes away what the runtime made to mount on, so that it is no change of the container. What has
 /// something in it is somebody's, and stays.
-pub fn remove_made(root: BorrowedFd<'_>, made: &[&str]) -> Result<()> {
+pub fn remove_made(root: BorrowedFd<'_>, made: &[String]) -> Result<()> {
     for path in made {
         let name = path.trim_start_matches('/');
-        let Some(st) =
-            absent_ok(Loc::At(root, name.as_bytes()).stat()).context(|| (*path).to_owned())?
+        let Some(st) = absent_ok(Loc::At(root, name.as_bytes()).stat()).context(|| path.clone())?
         else {
             continue;
         };
@@ -147,7 +147,7 @@ pub fn remove_made(root: BorrowedFd<'_>, made: &[&str]) -> Result<()> {
         };
         match rustix::fs::unlinkat(root, name, flags).map_err(Error::from) {
             Err(e) if e.is(Errno::ENOTEMPTY) => {}
-            other => absent_ok(other).map(drop).context(|| (*path).to_owned())?,
+            other => absent_ok(other).map(drop).context(|| path.clone())?,
         }
     }
     Ok(())

@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
 /// The folder of a container.
@@ -63,6 +64,11 @@ impl Folder {
     /// That of a container.
     pub fn of(container: &Container) -> Folder {
         Folder(container.dir().to_owned())
+    }
+
+    /// That at a path.
+    pub fn at(path: &Path) -> Folder {
+        Folder(path.to_owned())
     }
 
     /// Something in it.
@@ -186,6 +192,13 @@ impl Folder {
 }
 
 impl Held {
+    /// The lock that this process took before it began afresh.
+    pub fn again(lock: OwnedFd) -> Result<Held> {
+        let locked = Flock::lock(File::from(lock), FlockArg::LockExclusiveNonblock);
+        let locked = locked.map_err(|(_, e)| Error::from(e)).context(|| "lock")?;
+        Ok(Held(locked))
+    }
+
     /// Takes back how an earlier run ended.
     pub fn begins(&mut self) -> Result<()> {
         self.0.set_len(0).context(|| "lock")
@@ -199,6 +212,12 @@ impl Held {
             writeln!(file, "{code}")
         };
         write(&mut self.0).context(|| "lock")
+    }
+}
+
+impl AsRawFd for Held {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
     }
 }
 

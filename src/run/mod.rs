@@ -7,11 +7,13 @@
 //! the command are the runtime's business (`crun`, `runc`, `youki`). One process, the *monitor*,
 //! holds a lock on the folder while the container lives, and clears up after it.
 
+mod afresh;
 mod caps;
 mod cgroup;
 mod config;
 mod control;
 mod devices;
+mod end;
 mod exec;
 mod failure;
 mod files;
@@ -30,6 +32,7 @@ mod tty;
 mod user;
 mod volume;
 
+pub use afresh::{AFRESH, go_on};
 pub use caps::check as check_capabilities;
 pub use config::{Config, Network, new_id};
 pub use control::{kill, parse_signal, remove, stop};

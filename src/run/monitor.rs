@@ -3,9 +3,11 @@
 //!
 //! That process is the caller's, or one of its own that goes on in the background. It has one
 //! thread, since it forks. Whatever ends it, the lock on the container's folder ends with it, and
-//! what is left is found and removed by the next one ([`super::leftovers`]).
+//! what is left is found and removed by the next one ([`super::leftovers`]). What it does at the end
+//! stands in [`super::end`].
 
 use super::config::Config;
+use super::end::{Charge, remove};
 use super::failure::Failure;
 use super::folder::{Folder, Held, State};
 use super::leftovers::{self, Proc};
@@ -14,25 +16,24 @@ use super::record::Recorder;
 use super::runtime::{Runtime, Streams, find_init};
 use super::spec::{Parts, Rights};
 use super::tty::{ConsoleSocket, Raw, follow_size};
-use super::{cgroup, files};
+use super::{afresh, files};
 use crate::fuse::{self, Io, MountOptions, Starting};
 use crate::image::container::Container;
 use crate::image::prepare::Recipe;
-use crate::image::store::{Image, Store};
+use crate::image::store::Image;
 use crate::overlay::{self, UpperConfig};
 use crate::sys::process::{Fork, close_inherited, fork, leave_caller, trim_memory};
 use crate::vfs::error::Context;
 use crate::vfs::{Error, Result};
 use nix::errno::Errno;
 use nix::sys::signalfd::SignalFd;
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::wait::waitpid;
 use nix::unistd::{Pid, getpid};
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
 
 /// A container that is to run.
 #[derive(Debug)]
@@ -46,9 +47,6 @@ pub struct Job {
     /// What is asked of it.
     pub config: Config,
 }
-
-/// How long the server of a root file system may take to end.
-const LET_GO: Duration = Duration::from_secs(5);
 
 type Outcome<T> = std::result::Result<T, Failure>;
 
@@ -132,16 +130,12 @@ fn wait_until_runs(child: Pid, mut from_child: File) -> Outcome<()> {
     })
 }
 
-/// Who looks after a container.
+/// Who starts a container.
 struct Monitor<'a> {
-    job: &'a Job,
-    folder: Folder,
-    held: Held,
-    signals: Option<SignalFd>,
+    charge: Charge<'a>,
+    image: &'a Image,
+    signals: SignalFd,
     runtime: Runtime,
-    state: State,
-    /// What the runtime makes in the root to mount on.
-    made: Vec<&'static str>,
 }
 
 impl Monitor<'_> {
@@ -152,7 +146,8 @@ impl Monitor<'_> {
         let busy = || Error::because(Errno::EBUSY, format!("container {name:?} runs already"));
         let held = folder.hold()?.ok_or_else(busy)?;
         let begun = Monitor::prepare(job, folder, held);
-        begun.map_err(|e| match job.config.remove.then(|| remove(job)) {
+        let remove = || remove(&job.store, &job.container);
+        begun.map_err(|e| match job.config.remove.then(remove) {
             Some(Err(stays)) => e.context(format!("{stays}; container {name:?} stays")),
             _ => e,
         })
@@ -172,86 +167,77 @@ impl Monitor<'_> {
         // orphans of the container's making become children of this process: it sees their end
         nix::sys::prctl::set_child_subreaper(true)?;
         Ok(Monitor {
-            job,
-            folder,
-            held,
-            signals: Some(hold_signals()?),
-            runtime,
-            state: State {
-                monitor: Some(Proc::of(getpid())?),
-                ..State::default()
+            charge: Charge {
+                store: &job.store,
+                container: &job.container,
+                config: &job.config,
+                folder,
+                held,
+                state: State {
+                    monitor: Some(Proc::of(getpid())?),
+                    ..State::default()
+                },
+                made: Vec::new(),
             },
-            made: Vec::new(),
+            image: &job.image,
+            signals: hold_signals()?,
+            runtime,
         })
     }
 
     /// From the mount to the end.
     fn live(mut self, attach: bool, runs: &mut dyn FnMut() -> Result<()>) -> Outcome<u8> {
-        let ended = self.run(attach, runs);
-        let cleared = self.clear();
-        let code = match &ended {
-            Ok(code) => *code,
+        let ended = match self.run(runs) {
+            Ok((watched, ends)) => {
+                if !attach {
+                    let stays = afresh::begin(&self.charge, &ends);
+                    log::debug!("the memory of the start is kept: {stays}");
+                    trim_memory();
+                }
+                let Charge {
+                    config,
+                    folder,
+                    state,
+                    ..
+                } = &mut self.charge;
+                let attached = match (attach, config.tty && config.interactive) {
+                    (false, _) => Attached::No,
+                    (true, false) => Attached::Shown,
+                    (true, true) => Attached::Typed,
+                };
+                watch(folder, state, watched, (self.signals, ends), attached)
+            }
             Err(e) => {
-                self.state.error = Some(e.to_string());
-                e.code
+                // a runtime that failed in the middle has to clear up by itself
+                if self.charge.state.server.is_some() && self.charge.state.started.is_none() {
+                    self.runtime.delete(&self.charge.config.id);
+                }
+                Err(e)
             }
         };
-        let kept = self.keep_end(code);
-        let removed = match self.job.config.remove {
-            true => remove(self.job),
-            false => Ok(()),
-        };
-        // what the container said counts; that something stays is told beside it
-        for left in [cleared, kept, removed].into_iter().filter_map(Result::err) {
-            match &ended {
-                Ok(_) if code == 0 => return Err(left.into()),
-                _ => log::warn!("{left}"),
-            }
-        }
-        ended
+        self.charge.finish(ended)
     }
 
-    fn run(&mut self, attach: bool, runs: &mut dyn FnMut() -> Result<()>) -> Outcome<u8> {
+    /// Until it runs.
+    fn run(&mut self, runs: &mut dyn FnMut() -> Result<()>) -> Outcome<(Watched, Ends)> {
         let mounting = self.mount().context(|| "root file system")?;
         // done while another process mounts
         let prepared = self.prepare_bundle();
         let server = mounting.ready().context(|| "root file system")?;
-        self.state.server = Some(Proc::of(server)?);
-        self.folder.set_state(&self.state)?;
+        self.charge.state.server = Some(Proc::of(server)?);
+        self.charge.folder.set_state(&self.charge.state)?;
         self.bundle(prepared?)?;
         let (first, ends) = self.start()?;
-        self.state.first = Proc::of(first).ok();
-        self.state.started = Some(crate::image::now());
-        self.folder.set_state(&self.state)?;
+        self.charge.state.first = Proc::of(first).ok();
+        self.charge.state.started = Some(crate::image::now());
+        self.charge.folder.set_state(&self.charge.state)?;
         runs()?;
-        let recorder = Recorder::new(&self.folder.path("log"))?;
-        // without input, keys like Ctrl-C are for this end
-        let typed = attach && self.job.config.tty && self.job.config.interactive;
-        let raw = match typed {
-            true => Raw::enter()?,
-            false => None,
-        };
-        let (folder, state) = (self.folder.clone(), &mut self.state);
-        let mut note = |why: String| {
-            log::warn!("{why}{}", if raw.is_some() { "\r" } else { "" });
-            state.error = Some(why);
-            if let Err(e) = folder.set_state(state) {
-                log::warn!("{e}");
-            }
-        };
-        let Some(signals) = self.signals.take() else {
-            return Err(Error::because(Errno::EINVAL, "signals").into());
-        };
-        let watched = Watched { first, server };
-        if !attach {
-            trim_memory();
-        }
-        Ok(Pump::new(watched, signals, ends, recorder, attach, &mut note)?.run()?)
+        Ok((Watched { first, server }, ends))
     }
 
     /// A process of its own is to serve the root file system.
     fn mount(&self) -> Result<Starting> {
-        let (container, config) = (&self.job.container, &self.job.config);
+        let (container, config) = (self.charge.container, self.charge.config);
         let mut upper = UpperConfig::new(container.upper(), container.work());
         // what goes with the container need not last
         upper.volatile = config.remove && container.record.kept_in.is_none();
@@ -265,7 +251,7 @@ impl Monitor<'_> {
             fsname: container.fsname()?,
             ..MountOptions::default()
         };
-        let recipe = Recipe::of(&self.job.store, &self.job.image).kept(true);
+        let recipe = Recipe::of(self.charge.store, self.image).kept(true);
         let config = overlay::Config {
             upper: Some(upper),
             ..overlay::Config::default()
@@ -276,28 +262,28 @@ impl Monitor<'_> {
 
     /// Makes what the runtime needs, as far as it does not depend on what is in the root.
     fn prepare_bundle(&self) -> Result<Rights> {
-        let config = &self.job.config;
-        files::names(&self.folder, config)?;
+        let config = self.charge.config;
+        files::names(&self.charge.folder, config)?;
         files::bind_sources(config)?;
-        let bundle = self.folder.path("bundle");
+        let bundle = self.charge.folder.path("bundle");
         fs::create_dir_all(&bundle).context(|| bundle.display().to_string())?;
         Rights::of(config)
     }
 
     /// Makes the rest.
     fn bundle(&mut self, rights: Rights) -> Result<()> {
-        let (config, image) = (&self.job.config, &self.job.image.config);
-        let at = self.job.container.mountpoint();
+        let (config, image) = (self.charge.config, &self.image.config);
+        let at = self.charge.container.mountpoint();
         let root = File::open(&at).context(|| at.display().to_string())?;
         if !config.remove {
-            self.made = files::missing(root.as_fd());
+            self.charge.made = files::missing(root.as_fd());
         }
-        let volumes = files::volumes(&self.folder, config, image, root.as_fd())?;
+        let volumes = files::volumes(&self.charge.folder, config, image, root.as_fd())?;
         let init = config.init.then(find_init).transpose()?;
         let parts = Parts {
             config,
             image,
-            folder: &self.folder,
+            folder: &self.charge.folder,
             root: root.as_fd(),
             root_path: &at,
             volumes: &volumes,
@@ -306,12 +292,12 @@ impl Monitor<'_> {
             rootless: super::rootless::is_inside(),
         };
         let spec = parts.spec()?;
-        self.folder.write("bundle/config.json", &spec)
+        self.charge.folder.write("bundle/config.json", &spec)
     }
 
     /// Has the runtime start it: its first process, and the streams.
     fn start(&self) -> Outcome<(Pid, Ends)> {
-        let (id, config) = (&self.job.config.id, &self.job.config);
+        let (id, config) = (&self.charge.config.id, self.charge.config);
         if config.tty {
             let console = ConsoleSocket::new()?;
             let streams = Streams {
@@ -354,68 +340,40 @@ impl Monitor<'_> {
         };
         Ok((first, ends))
     }
-
-    /// Nothing of the run stays but what it wrote.
-    fn clear(&self) -> Result<()> {
-        let config = &self.job.config;
-        let Some(server) = self.state.server else {
-            return Ok(());
-        };
-        // a runtime that failed in the middle has to clear up by itself
-        if self.state.started.is_none() {
-            self.runtime.delete(&config.id);
-        }
-        if let Err(e) = self.remove_made() {
-            log::debug!("what was mounted on stays: {e}");
-        }
-        let unmounted = leftovers::unmount(&self.job.container);
-        let removed = cgroup::remove(&config.id);
-        let forgotten = super::folder::remove_tree(&self.folder.path("runtime"));
-        if unmounted.is_ok() {
-            wait_for_end(Pid::from_raw(server.pid))?;
-        }
-        unmounted.and(removed).and(forgotten)
-    }
-
-    /// Best effort: what stays is an empty file or directory.
-    fn remove_made(&self) -> Result<()> {
-        if self.made.is_empty() {
-            return Ok(());
-        }
-        let root = File::open(self.job.container.mountpoint())?;
-        files::remove_made(root.as_fd(), &self.made)
-    }
-
-    fn keep_end(&mut self, code: u8) -> Result<()> {
-        self.state.finished = Some(crate::image::now());
-        self.state.exit_code = Some(code);
-        self.state.first = None;
-        self.state.server = None;
-        self.held.ended(code)?;
-        match self.job.config.remove {
-            true => Ok(()),
-            false => self.folder.set_state(&self.state),
-        }
-    }
 }
 
-/// Waits for the end of a child, but not for ever: a file that somebody has open keeps it.
-fn wait_for_end(child: Pid) -> Result<()> {
-    let began = Instant::now();
-    while began.elapsed() < LET_GO {
-        match waitpid(child, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::StillAlive) | Err(Errno::EINTR) => {
-                std::thread::sleep(Duration::from_micros(200));
-            }
-            // it ended before, and was seen
-            Ok(_) | Err(Errno::ECHILD) => return Ok(()),
-            Err(e) => return Err(Error::because(e, "waiting for the end of the mount")),
-        }
-    }
-    Ok(())
+/// What of a container's streams are those of this process.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Attached {
+    /// None.
+    No,
+    /// What it writes is shown.
+    Shown,
+    /// All, and keys like Ctrl-C are for the container's end.
+    Typed,
 }
 
-fn remove(job: &Job) -> Result<()> {
-    let store = Store::open(&job.store)?;
-    store.remove_container(&job.container)
+/// Passes on what comes and goes, until the container has ended: its exit code.
+pub(super) fn watch(
+    folder: &Folder,
+    state: &mut State,
+    watched: Watched,
+    (signals, ends): (SignalFd, Ends),
+    attached: Attached,
+) -> Outcome<u8> {
+    let recorder = Recorder::new(&folder.path("log"))?;
+    // without input, keys like Ctrl-C are for this end
+    let raw = match attached {
+        Attached::Typed => Raw::enter()?,
+        _ => None,
+    };
+    let mut note = |why: String| {
+        log::warn!("{why}{}", if raw.is_some() { "\r" } else { "" });
+        state.error = Some(why);
+        if let Err(e) = folder.set_state(state) {
+            log::warn!("{e}");
+        }
+    };
+    let attach = attached != Attached::No;
+    Ok(Pump::new(watched, signals, ends, recorder, attach, &mut note)?.run()?)
 }

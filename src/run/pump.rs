@@ -225,7 +225,7 @@ impl<'a> Pump<'a> {
 
     /// Output of the container: kept, and shown.
     fn pass_on(&mut self, n: usize) {
-        let mut bytes = [0u8; 64 << 10];
+        let mut bytes = [0u8; 16 << 10];
         let Some(source) = self.sources.get_mut(n) else {
             return;
         };

@@ -17,6 +17,8 @@ pub mod loc;
 pub mod map;
 pub mod ownership;
 pub mod process;
+pub mod recent;
+pub mod room;
 pub mod sched;
 pub mod uring;
 pub mod xattr;

@@ -7,6 +7,7 @@
 use crate::vfs::error::Context;
 use crate::vfs::{Error, Result};
 use nix::errno::Errno;
+use nix::fcntl::FdFlag;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::SigSet;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
@@ -16,6 +17,7 @@ use std::num::NonZeroUsize;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 /// The two sides of a fork.
 #[derive(Debug)]
@@ -29,7 +31,7 @@ pub enum Fork {
 /// Forks. Refused when the process has more than one thread: locks that another thread holds
 /// would stay locked for ever in the child.
 pub fn fork() -> Result<Fork> {
-    let threads = std::fs::read_dir("/proc/self/task")?.count();
+    let threads = threads()?;
     if threads != 1 {
         return Err(Error::because(
             Errno::EINVAL,
@@ -40,6 +42,19 @@ pub fn fork() -> Result<Fork> {
     match unsafe { nix::unistd::fork() }? {
         ForkResult::Parent { child } => Ok(Fork::Parent(child)),
         ForkResult::Child => Ok(Fork::Child),
+    }
+}
+
+/// How many threads there are. One that has ended and was waited for is listed for a moment more.
+fn threads() -> Result<usize> {
+    const MOMENT: Duration = Duration::from_millis(500);
+    let began = Instant::now();
+    loop {
+        let threads = std::fs::read_dir("/proc/self/task")?.count();
+        if threads == 1 || began.elapsed() > MOMENT {
+            return Ok(threads);
+        }
+        std::thread::sleep(Duration::from_micros(50));
     }
 }
 
@@ -99,10 +114,44 @@ pub fn receive_fd(socket: BorrowedFd<'_>) -> Result<OwnedFd> {
     Err(Error::because(Errno::EIO, "no fd was sent"))
 }
 
-/// Takes an fd that was received over a socket.
+/// Takes an fd that was received over a socket, or inherited.
 fn own_fd(fd: RawFd) -> OwnedFd {
-    // SAFETY: recvmsg made it for this process alone, and nobody else knows it.
+    // SAFETY: recvmsg made it for this process alone, or the process had it when it began; nobody
+    // else knows it.
     unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// Lets an fd of this process pass to the program that it executes next.
+pub fn pass_on(fd: RawFd) -> Result<()> {
+    set_fd_flags(fd, FdFlag::empty())
+}
+
+/// Takes that back. Best effort: what is lost is that a child has one more file open.
+pub fn withhold(fd: RawFd) {
+    if let Err(e) = set_fd_flags(fd, FdFlag::FD_CLOEXEC) {
+        log::debug!("file descriptor {fd} stays open in children: {e}");
+    }
+}
+
+fn set_fd_flags(fd: RawFd, flags: FdFlag) -> Result<()> {
+    // SAFETY: a call with two numbers; `Errno::result` turns -1 into the error.
+    let set = unsafe { libc::fcntl(fd, libc::F_SETFD, flags.bits()) };
+    Errno::result(set)?;
+    Ok(())
+}
+
+/// Takes an fd that this process passed to itself when it executed its program. It must be asked for
+/// once, before any file is opened.
+pub fn inherited(fd: RawFd) -> Result<OwnedFd> {
+    if fd <= 2 {
+        return Err(Error::because(
+            Errno::EBADF,
+            format!("file descriptor {fd}"),
+        ));
+    }
+    // an fd that is not there is told here
+    set_fd_flags(fd, FdFlag::FD_CLOEXEC).context(|| format!("file descriptor {fd}"))?;
+    Ok(own_fd(fd))
 }
 
 /// Has a program begin with no signal blocked, whatever this process has blocked for itself.
@@ -133,6 +182,55 @@ pub fn trim_memory() {
     // SAFETY: it takes a number, and touches what the allocator has free, under the allocator's locks.
     unsafe {
         libc::malloc_trim(0);
+    }
+    trim_stack();
+}
+
+/// Gives back what the first thread's stack took below the place where it is now. Nothing in another
+/// thread, whose stack may end anywhere.
+#[inline(never)]
+fn trim_stack() {
+    if nix::unistd::gettid() != nix::unistd::getpid() {
+        return;
+    }
+    /// Further down than this nothing of ours was.
+    const DEEP: usize = 512 << 10;
+    /// What is below the stack pointer and still in use: a red zone, a call.
+    const NEAR: usize = 4 << 10;
+    const PAGE: usize = 4 << 10;
+    let here = 0u8;
+    let end = ((&raw const here).addr().saturating_sub(NEAR)) & !(PAGE - 1);
+    let Some(start) = end.checked_sub(DEEP) else {
+        return;
+    };
+    let start = std::ptr::without_provenance_mut(start);
+    // SAFETY: what lies below the stack pointer belongs to calls that have returned. The stack's
+    // end may be nearer: below it the kernel keeps a megabyte free of mappings, and says ENOMEM.
+    unsafe {
+        libc::madvise(start, DEEP, libc::MADV_DONTNEED);
+    }
+}
+
+/// Does something in a thread of its own, and waits for it. What it left of stack and allocator goes
+/// with the thread, where the first thread keeps it for as long as the process lives.
+pub fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let done = scope.spawn(work).join();
+        done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// Has threads share what the allocator keeps, a few to one. Each for itself keeps pages that it
+/// hardly uses. To be called before there are threads.
+pub fn share_arenas() {
+    #[cfg(target_env = "gnu")]
+    {
+        let cpus = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let most = libc::c_int::try_from(cpus / 2).unwrap_or(1).max(1);
+        // SAFETY: it takes two numbers.
+        unsafe {
+            libc::mallopt(libc::M_ARENA_MAX, most);
+        }
     }
 }
 

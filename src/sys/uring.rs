@@ -7,6 +7,7 @@
 //! `Documentation/filesystems/fuse/fuse-io-uring.rst` of the kernel.
 #![allow(unsafe_code, reason = "memory shared with the kernel")]
 
+use super::room::{IDLE, SMALL};
 use crate::vfs::{Error, Result};
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 use nix::errno::Errno;
@@ -15,6 +16,7 @@ use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// `struct fuse_uring_req_header`: the FUSE header, the structure of the operation, and what the
 /// entry itself says.
@@ -28,9 +30,12 @@ const COMMIT_ID: usize = ENTRY + 8;
 const PAYLOAD_SZ: usize = ENTRY + 16;
 
 /// Room for a slot's head and its two iovecs.
-const HEAD_ROOM: usize = 4096;
+const HEAD_ROOM: usize = 512;
 /// Offset of the iovecs in that.
-const IOVECS: usize = 2048;
+const IOVECS: usize = 384;
+
+/// What is given back is whole pages.
+const PAGE: usize = 4096;
 
 /// `enum fuse_uring_cmd`.
 const REGISTER: u32 = 1;
@@ -65,6 +70,17 @@ impl Memory {
         let start = unsafe { mmap_anonymous(None, len, protect, flags) }?;
         Ok(Memory { start, len })
     }
+
+    /// Gives back the memory of a part, which must be one that nobody uses, nor counts on. Best
+    /// effort: what is lost is memory.
+    fn release(&self, part: NonNull<u8>, len: usize) {
+        let advice = nix::sys::mman::MmapAdvise::MADV_DONTNEED;
+        // SAFETY: a part of the mapping, private and anonymous, which reads as zeros from now on.
+        let released = unsafe { nix::sys::mman::madvise(part.cast(), len, advice) };
+        if let Err(e) = released {
+            log::debug!("memory for messages stays: {e}");
+        }
+    }
 }
 
 impl Drop for Memory {
@@ -81,6 +97,8 @@ pub struct Message {
     index: usize,
     slot: Slot,
     room: usize,
+    /// Length of what followed the structure of the operation.
+    given: usize,
     /// Kept alive.
     #[allow(dead_code, reason = "for its drop")]
     memory: Arc<Memory>,
@@ -108,9 +126,14 @@ impl Message {
             .unwrap_or([0; N])
     }
 
+    /// Length of what is in the payload: of the request, or once it is finished of the answer.
+    fn payload_len(&self) -> usize {
+        u32::from_ne_bytes(self.number(PAYLOAD_SZ)) as usize
+    }
+
     /// The parts of the request.
     pub fn parts(&mut self) -> Parts<'_> {
-        let len = u32::from_ne_bytes(self.number(PAYLOAD_SZ)) as usize;
+        let len = self.payload_len();
         // SAFETY: head and payload are different parts of the memory, both in bounds and
         // initialised, and `self` is borrowed exclusively.
         let (head, payload) = unsafe {
@@ -175,6 +198,8 @@ pub struct Woken {
     pub called: bool,
     /// The mount is gone.
     pub ended: bool,
+    /// Nothing large has come for [`IDLE`], after something had.
+    pub idle: bool,
 }
 
 /// The queues of some processors.
@@ -185,6 +210,8 @@ pub struct Ring {
     waker: Waker,
     memory: Arc<Memory>,
     room: usize,
+    /// When a slot last held something large that it still takes memory for.
+    large: Option<Instant>,
     /// What came while the slots were registered.
     early: Woken,
 }
@@ -194,6 +221,10 @@ struct Slot {
     queue: u16,
     head: NonNull<u8>,
     payload: NonNull<u8>,
+    /// It is a [`Message`].
+    out: bool,
+    /// Something large was in it since its memory was last given back.
+    large: bool,
 }
 
 impl std::fmt::Debug for Ring {
@@ -229,23 +260,28 @@ impl Ring {
         room: usize,
     ) -> Result<Ring> {
         let count = queues.len() * depth;
-        let room = room.next_multiple_of(HEAD_ROOM);
+        let room = room.next_multiple_of(PAGE);
+        // side by side, so that all heads are in few pages
+        let heads = (count * HEAD_ROOM).next_multiple_of(PAGE);
         let len = count
-            .checked_mul(HEAD_ROOM + room)
+            .checked_mul(room)
+            .and_then(|payloads| payloads.checked_add(heads))
             .and_then(NonZeroUsize::new)
             .ok_or(Errno::EINVAL)?;
         let memory = Arc::new(Memory::new(len)?);
         let start = memory.start.cast::<u8>();
         let slot = |i: usize| {
-            // SAFETY: within the memory, of which slot `i` has the `i`th part.
-            let head = unsafe { start.add(i * (HEAD_ROOM + room)) };
-            // SAFETY: as above.
-            let payload = unsafe { head.add(HEAD_ROOM) };
+            // SAFETY: within the memory, of which slot `i` has the `i`th head.
+            let head = unsafe { start.add(i * HEAD_ROOM) };
+            // SAFETY: as above, and behind all heads the `i`th payload.
+            let payload = unsafe { start.add(heads + i * room) };
             let queue = queues.get(i / depth.max(1)).copied().unwrap_or_default();
             Slot {
                 queue,
                 head,
                 payload,
+                out: false,
+                large: false,
             }
         };
         let mut ring = Ring {
@@ -255,6 +291,7 @@ impl Ring {
             waker: Waker(Arc::new(EventFd::new()?)),
             memory,
             room,
+            large: None,
             early: Woken::default(),
         };
         for i in 0..count {
@@ -280,6 +317,7 @@ impl Ring {
             queue,
             head,
             payload,
+            ..
         } = *self.slots.get(slot).ok_or(Errno::EINVAL)?;
         // struct fuse_uring_cmd_req: flags, commit_id, qid
         let mut cmd = [0u8; 80];
@@ -289,13 +327,13 @@ impl Ring {
         let mut build = opcode::UringCmd80::new(device, command).cmd(cmd);
         let mut iovecs = 0;
         if command == REGISTER {
-            // SAFETY: in the head's page, after the head; the slot is still ours.
+            // SAFETY: in the head's room, after the head; the slot is still ours.
             let place = unsafe { head.add(IOVECS) }.cast::<[libc::iovec; 2]>();
             let iovec = |base: NonNull<u8>, len| libc::iovec {
                 iov_base: base.as_ptr().cast(),
                 iov_len: len,
             };
-            // SAFETY: as above, and aligned: slots begin at pages.
+            // SAFETY: as above, and aligned: heads begin at multiples of their room.
             unsafe { place.write([iovec(head, HEAD), iovec(payload, self.room)]) };
             build = build.addr(Some(place.as_ptr().addr() as u64));
             iovecs = 2;
@@ -328,13 +366,21 @@ impl Ring {
         Ok(())
     }
 
-    /// Hands over what was answered, and waits for requests.
+    /// Hands over what was answered, and waits for requests. It may come back with none.
     pub fn wait(&mut self) -> Result<Woken> {
         let mut woken = std::mem::take(&mut self.early);
         if woken.messages.is_empty() && !woken.called && !woken.ended {
-            match self.uring.submit_and_wait(1) {
+            let submitted = match self.large {
+                None => self.uring.submit_and_wait(1),
+                Some(_) => {
+                    let limit = types::Timespec::from(IDLE);
+                    let limit = types::SubmitArgs::new().timespec(&limit);
+                    self.uring.submitter().submit_with_args(1, &limit)
+                }
+            };
+            match submitted {
                 Ok(_) => {}
-                Err(e) if e.raw_os_error() == Some(libc::EINTR) => {}
+                Err(e) if matches!(e.raw_os_error(), Some(libc::EINTR | libc::ETIME)) => {}
                 Err(e) => return Err(e.into()),
             }
         }
@@ -342,7 +388,29 @@ impl Ring {
             // a message of a mount that is going away, or one that the kernel no longer waits for
             log::debug!("an answer did not arrive: {}", errno.desc());
         }
+        if self.large.is_some_and(|when| when.elapsed() >= IDLE) {
+            self.release();
+            woken.idle = self.large.is_none();
+        }
         Ok(woken)
+    }
+
+    /// Gives back memory that large messages took. To be called after [`Ring::collect`]: the kernel
+    /// writes into a slot only while this thread is in [`Ring::wait`] or [`Ring::flush`]
+    /// (`IORING_SETUP_DEFER_TASKRUN`), so that now nothing is in a slot that is no [`Message`].
+    fn release(&mut self) {
+        if !self.uring.submission().is_empty() {
+            return; // an answer that the kernel has not taken
+        }
+        self.large = None;
+        for slot in self.slots.iter_mut().filter(|slot| slot.large) {
+            if slot.out {
+                self.large = Some(Instant::now());
+            } else {
+                self.memory.release(slot.payload, self.room);
+                slot.large = false;
+            }
+        }
     }
 
     /// Hands over what was answered.
@@ -360,13 +428,19 @@ impl Ring {
                 continue;
             }
             let index = usize::try_from(done.user_data()).unwrap_or(usize::MAX);
-            match (done.result(), self.slots.get(index)) {
-                (0.., Some(slot)) => woken.messages.push(Message {
-                    index,
-                    slot: *slot,
-                    room: self.room,
-                    memory: self.memory.clone(),
-                }),
+            match (done.result(), self.slots.get_mut(index)) {
+                (0.., Some(slot)) => {
+                    slot.out = true;
+                    let mut message = Message {
+                        index,
+                        slot: *slot,
+                        room: self.room,
+                        given: 0,
+                        memory: self.memory.clone(),
+                    };
+                    message.given = message.payload_len();
+                    woken.messages.push(message);
+                }
                 (e, _) => {
                     let errno = Errno::from_raw(-e);
                     woken.ended |= matches!(errno, Errno::ENOTCONN | Errno::ECONNABORTED);
@@ -386,6 +460,14 @@ impl Ring {
     /// kernel.
     pub fn answer(&mut self, message: Message) -> Result<()> {
         let id = u64::from_ne_bytes(message.number(COMMIT_ID));
+        let most = message.given.max(message.payload_len());
+        if let Some(slot) = self.slots.get_mut(message.index) {
+            slot.out = false;
+            if most > SMALL {
+                slot.large = true;
+                self.large = Some(Instant::now());
+            }
+        }
         self.push(COMMIT_AND_FETCH, message.index, id)
     }
 }

@@ -1,0 +1,127 @@
+//! The end of a container: unmounted, its exit code kept, and removed if it is a passing one.
+
+use super::config::Config;
+use super::failure::Failure;
+use super::folder::{Folder, Held, State};
+use super::{cgroup, files, leftovers};
+use crate::image::container::Container;
+use crate::image::store::Store;
+use crate::vfs::{Error, Result};
+use nix::errno::Errno;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How long the server of a root file system may take to end.
+const LET_GO: Duration = Duration::from_secs(5);
+
+/// A container, for who looks after it.
+pub(super) struct Charge<'a> {
+    /// The store.
+    pub store: &'a Path,
+    /// The container.
+    pub container: &'a Container,
+    /// What was asked of it.
+    pub config: &'a Config,
+    /// Its folder.
+    pub folder: Folder,
+    /// The lock on it.
+    pub held: Held,
+    /// What is known of the run.
+    pub state: State,
+    /// What the runtime made in the root to mount on.
+    pub made: Vec<String>,
+}
+
+impl Charge<'_> {
+    /// Clears up, whatever the end was.
+    pub fn finish(
+        mut self,
+        ended: std::result::Result<u8, Failure>,
+    ) -> std::result::Result<u8, Failure> {
+        let cleared = self.clear();
+        let code = match &ended {
+            Ok(code) => *code,
+            Err(e) => {
+                self.state.error = Some(e.to_string());
+                e.code
+            }
+        };
+        let kept = self.keep_end(code);
+        let removed = match self.config.remove {
+            true => remove(self.store, self.container),
+            false => Ok(()),
+        };
+        // what the container said counts; that something stays is told beside it
+        for left in [cleared, kept, removed].into_iter().filter_map(Result::err) {
+            match &ended {
+                Ok(_) if code == 0 => return Err(left.into()),
+                _ => log::warn!("{left}"),
+            }
+        }
+        ended
+    }
+
+    /// Nothing of the run stays but what it wrote.
+    fn clear(&self) -> Result<()> {
+        let Some(server) = self.state.server else {
+            return Ok(());
+        };
+        if let Err(e) = self.remove_made() {
+            log::debug!("what was mounted on stays: {e}");
+        }
+        let unmounted = leftovers::unmount(self.container);
+        let removed = cgroup::remove(&self.config.id);
+        let forgotten = super::folder::remove_tree(&self.folder.path("runtime"));
+        if unmounted.is_ok() {
+            wait_for_end(Pid::from_raw(server.pid))?;
+        }
+        unmounted.and(removed).and(forgotten)
+    }
+
+    /// Best effort: what stays is an empty file or directory.
+    fn remove_made(&self) -> Result<()> {
+        if self.made.is_empty() {
+            return Ok(());
+        }
+        let root = File::open(self.container.mountpoint())?;
+        files::remove_made(root.as_fd(), &self.made)
+    }
+
+    fn keep_end(&mut self, code: u8) -> Result<()> {
+        self.state.finished = Some(crate::image::now());
+        self.state.exit_code = Some(code);
+        self.state.first = None;
+        self.state.server = None;
+        self.held.ended(code)?;
+        match self.config.remove {
+            true => Ok(()),
+            false => self.folder.set_state(&self.state),
+        }
+    }
+}
+
+/// Waits for the end of a child, but not for ever: a file that somebody has open keeps it.
+fn wait_for_end(child: Pid) -> Result<()> {
+    let began = Instant::now();
+    while began.elapsed() < LET_GO {
+        match waitpid(child, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::StillAlive) | Err(Errno::EINTR) => {
+                std::thread::sleep(Duration::from_micros(200));
+            }
+            // it ended before, and was seen
+            Ok(_) | Err(Errno::ECHILD) => return Ok(()),
+            Err(e) => return Err(Error::because(e, "waiting for the end of the mount")),
+        }
+    }
+    Ok(())
+}
+
+/// Removes a container that does not run.
+pub(super) fn remove(store: &Path, container: &Container) -> Result<()> {
+    let store = Store::open(store)?;
+    store.remove_container(container)
+}
