@@ -13,7 +13,7 @@ mkdir -p "$TARGET"
 # The root that life goes on in is made once, here, so that no test waits for a download
 # behind another's back.
 if [ -z "${VELLUM_SKIP_MOUNT_TESTS:-}" ]; then
-    scripts/debian-root.sh base tools >/dev/null
+    scripts/debian-root.sh base tools programs >/dev/null
 fi
 
 # Both ways for requests to come are tested.
