@@ -206,16 +206,16 @@ fn root_gives_a_container_a_user_namespace_of_its_own() {
     let line = "stat -c %u:%g /data/file /srv /opt/tree/a /bin; touch /x; chown 33:34 /x; stat -c %u:%g /x
         echo more >>/data/file; stat -c %u:%g:%a /data/file; rm -r /opt/tree; awk '{ print $2 }' /proc/self/uid_map";
     let inside = "33:34\n33:34\n1000:1000\n0:0\n33:34\n33:34:755\n";
-    for (kind, first) in [
-        ("--userns=auto:size=65536", 1_000_000),
-        ("--uidmap=0:300000:65536", 300_000),
+    for (name, kind, first) in [
+        ("auto", "--userns=auto:size=65536", 1_000_000),
+        ("given", "--uidmap=0:300000:65536", 300_000),
     ] {
-        let said = run(&["--name=it", kind], "built", line);
+        let said = run(&["--name", name, kind], "built", line);
         let owner = said.strip_prefix(inside).expect(&said);
         assert!(owner.trim().parse::<u32>().unwrap() >= first, "{said}");
         // an image of it has the container's numbers
-        room.root(&["podman", "commit", "-q", "it", "changed"]);
-        room.root(&["podman", "rm", "it"]);
+        room.root(&["podman", "commit", "-q", name, "changed"]);
+        // no `rm`: podman 4 leaves its own /dev/shm mounted for such a container, over any file system
         let line = "stat -c %u:%g /x /data/file /srv; test ! -e /opt/tree";
         assert_eq!(run(&["--rm"], "changed", line), "33:34\n33:34\n33:34\n");
         // the layers are as they were

@@ -58,6 +58,7 @@ impl Room {
             .args(["sh", "-euc", HOLD, "sh"])
             .arg(dir.path())
             .stdin(Stdio::null())
+            .stderr(fs::File::create(dir.path().join("room.log")).unwrap())
             .spawn()
             .unwrap();
         let path = std::env::var("PATH").unwrap() + ":/usr/sbin:/sbin";
@@ -68,7 +69,8 @@ impl Room {
             libraries: String::new(),
         };
         let ready = || room.at("ready").exists();
-        assert!(wait_for(Duration::from_secs(20), ready), "no room");
+        let said = || fs::read_to_string(room.at("room.log")).unwrap();
+        assert!(wait_for(Duration::from_secs(20), ready), "{}", said());
         room
     }
 

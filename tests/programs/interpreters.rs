@@ -50,14 +50,14 @@ process.exit(0);
 END"#;
 
 /// The same from a container as from a plain root; so many files at least.
-fn same_as_plain(line: &str, least: usize) {
+fn same_as_plain(line: &str, least: usize, modes: &[&str]) {
     let Some((bed, layers)) = debian() else {
         return;
     };
     let plain = in_plain_root(&bed, &layers, line);
     let count = plain.rsplit("modules: ").next().unwrap().trim_end();
     assert!(count.parse::<usize>().unwrap() >= least, "{plain}");
-    for io in ["cached", "passthrough"] {
+    for io in modes {
         let options = ["run", "--rm", "--io", io, "-e", "HOME=/root", "debian:1"];
         let got = bed.ok(&[&options[..], &["sh", "-euc", line]].concat());
         assert!(got == plain, "{io}: {}", first_difference(&got, &plain));
@@ -75,10 +75,10 @@ fn first_difference(got: &str, want: &str) -> String {
 
 #[test]
 fn python_imports_what_it_does_in_a_plain_root() {
-    same_as_plain(PYTHON, 1500);
+    same_as_plain(PYTHON, 1500, &["cached"]);
 }
 
 #[test]
 fn node_loads_what_it_does_in_a_plain_root() {
-    same_as_plain(NODE, 1500);
+    same_as_plain(NODE, 1500, &["cached", "passthrough"]);
 }
