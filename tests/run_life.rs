@@ -86,35 +86,6 @@ fn a_container_in_the_background() {
 }
 
 #[test]
-fn who_looks_at_a_container_keeps_nobody_from_starting_it() {
-    if !may_run() {
-        return;
-    }
-    let bed = Bed::new();
-    bed.ok(&["run", "--name", "c", "bb:1", "true"]);
-    let lock = bed.path("store/vellum/uppers/c/lock");
-    for (kind, command) in [
-        // as `ps` in the moment when it asks for the state
-        ("--shared", ["start", "-a", "c"].as_slice()),
-        // as the monitor in the moment after it has noted the end
-        ("--exclusive", &["start", "-a", "c"]),
-        ("--exclusive", &["rm", "c"]),
-    ] {
-        let line = "exec 9<\"$2\"; flock $1 9; echo held; sleep 0.5";
-        let mut looks = std::process::Command::new("sh")
-            .args(["-euc", line, "sh", kind, &lock])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut said = [0; 5];
-        std::io::Read::read_exact(looks.stdout.as_mut().unwrap(), &mut said).unwrap();
-        bed.ok(command);
-        assert!(looks.wait().unwrap().success());
-    }
-    bed.nothing_is_left();
-}
-
-#[test]
 fn exec_is_a_process_of_the_container() {
     if !may_run() {
         return;

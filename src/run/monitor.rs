@@ -24,6 +24,7 @@ use crate::sys::process::{Fork, close_inherited, fork, leave_caller, trim_memory
 use crate::vfs::error::Context;
 use crate::vfs::{Error, Result};
 use nix::errno::Errno;
+use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpid};
@@ -372,13 +373,28 @@ impl Monitor<'_> {
         if let Err(e) = self.remove_made() {
             log::debug!("what was mounted on stays: {e}");
         }
+        if let Err(e) = self.sync() {
+            log::debug!("what was written is not flushed: {e}");
+        }
         let unmounted = leftovers::unmount(&self.job.container);
         let removed = cgroup::remove(&config.id);
         let forgotten = super::folder::remove_tree(&self.folder.path("runtime"));
-        if unmounted.is_ok() {
-            wait_for_end(Pid::from_raw(server.pid))?;
+        let child = Pid::from_raw(server.pid);
+        if unmounted.is_ok() && !wait_for_end(child)? {
+            // whoever made a mount namespace meanwhile has the mount in it, and would keep the container
+            server.signal(Signal::SIGKILL)?;
+            wait_for_end(child)?;
         }
         unmounted.and(removed).and(forgotten)
+    }
+
+    /// Has the kernel write what it kept, so that nothing is lost if the mount cannot end.
+    fn sync(&self) -> Result<()> {
+        if self.job.config.remove {
+            return Ok(());
+        }
+        let root = File::open(self.job.container.mountpoint())?;
+        Ok(rustix::fs::syncfs(root)?)
     }
 
     /// Best effort: what stays is an empty file or directory.
@@ -403,8 +419,8 @@ impl Monitor<'_> {
     }
 }
 
-/// Waits for the end of a child, but not for ever: a file that somebody has open keeps it.
-fn wait_for_end(child: Pid) -> Result<()> {
+/// Waits for the end of a child, but not for ever: a file that somebody has open keeps it. False: it stays.
+fn wait_for_end(child: Pid) -> Result<bool> {
     let began = Instant::now();
     while began.elapsed() < LET_GO {
         match waitpid(child, Some(WaitPidFlag::WNOHANG)) {
@@ -412,11 +428,11 @@ fn wait_for_end(child: Pid) -> Result<()> {
                 std::thread::sleep(Duration::from_micros(200));
             }
             // it ended before, and was seen
-            Ok(_) | Err(Errno::ECHILD) => return Ok(()),
+            Ok(_) | Err(Errno::ECHILD) => return Ok(true),
             Err(e) => return Err(Error::because(e, "waiting for the end of the mount")),
         }
     }
-    Ok(())
+    Ok(false)
 }
 
 fn remove(job: &Job) -> Result<()> {
