@@ -1,11 +1,12 @@
 #!/bin/sh
 # Makes the Debian root file systems that the demo and the tests stack, once, and keeps them.
 #
-#   scripts/debian-root.sh base|tools|full...     prints one directory a line
+#   scripts/debian-root.sh base|tools|programs...     prints one directory a line
 #
 # base    debootstrap's minbase variant, from the mirror that this machine's own apt uses
 # tools   what changes in base when a compiler, git, SQLite and rsync are installed: a layer
-# full    what changes in base and tools when PostgreSQL and node are installed: a layer above
+# programs    what changes in base and tools when servers, interpreters with many small files and a
+#         C++ compiler with a cache are installed: a layer above
 #
 # The layers are made by the kernel's overlayfs: a fault of ours cannot be hidden in its own input.
 set -eu
@@ -14,7 +15,8 @@ need_root "$@"
 
 DEBIAN=$CACHE/debian
 TOOLS_PACKAGES="git gcc make libc6-dev sqlite3 rsync python3-minimal"
-FULL_PACKAGES="postgresql nodejs npm"
+PROGRAMS_PACKAGES="postgresql nodejs npm node-express node-lodash nginx-light curl"
+PROGRAMS_PACKAGES="$PROGRAMS_PACKAGES python3-django python3-sympy g++ ccache"
 # downloaded into the layer, so that a test can install it without a network
 OFFLINE_PACKAGE=hello
 
@@ -68,10 +70,10 @@ make_tools() {
         && apt-get clean && apt-get install -y --download-only $OFFLINE_PACKAGE"
 }
 
-make_full() {
+make_programs() {
     "$0" tools >/dev/null
-    say "debian-root: installing $FULL_PACKAGES, once"
-    make_layer "$1" "$DEBIAN/tools:$DEBIAN/base" "apt-get install -y $FULL_PACKAGES \
+    say "debian-root: installing $PROGRAMS_PACKAGES, once"
+    make_layer "$1" "$DEBIAN/tools:$DEBIAN/base" "apt-get install -y $PROGRAMS_PACKAGES \
         && rm -f /var/cache/apt/archives/[!$(printf %.1s $OFFLINE_PACKAGE)]*.deb"
 }
 
@@ -88,8 +90,8 @@ ensure() {
 mkdir -p "$DEBIAN"
 for part in "$@"; do
     case $part in
-        base | tools | full) ;;
-        *) die "base, tools or full, not '$part'" ;;
+        base | tools | programs) ;;
+        *) die "base, tools or programs, not '$part'" ;;
     esac
     exec 9>"$DEBIAN/$part.lock"
     flock 9

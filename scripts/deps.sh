@@ -12,7 +12,7 @@ BUILD="gcc:cc libc6-dev:/usr/include/stdio.h"
 RUN="runc:runc"
 DEMO="$RUN debootstrap:debootstrap fuse3:fusermount3 attr:getfattr mount:mount util-linux:unshare tar:tar skopeo:skopeo"
 TEST="$DEMO acl:setfacl rsync:rsync git:git sqlite3:sqlite3 strace:strace umoci:umoci libcap2-bin:setcap zstd:zstd
-    podman:podman buildah:buildah containerd:containerd crun:crun busybox-static:busybox catatonit:catatonit uidmap:newuidmap
+    podman:podman buildah:buildah containerd:containerd crun:crun busybox-static:busybox catatonit:catatonit uidmap:newuidmap iproute2:ip
     unionfs-fuse:unionfs mergerfs:mergerfs"
 BENCH_IMAGES="podman:podman containerd:containerd umoci:umoci skopeo:skopeo time:/usr/bin/time"
 CONFORMANCE="$DEMO stress-ng:stress-ng fio:fio e2fsprogs:mkfs.ext4 acl:setfacl"

@@ -13,7 +13,10 @@ mkdir -p "$TARGET"
 # The root that life goes on in is made once, here, so that no test waits for a download
 # behind another's back.
 if [ -z "${VELLUM_SKIP_MOUNT_TESTS:-}" ]; then
-    scripts/debian-root.sh base tools >/dev/null
+    scripts/debian-root.sh base tools programs >/dev/null
+    # a test that finds one missing says so, and is skipped
+    scripts/debian-tools.sh docker.io tini libdevmapper1.02.1 docker-registry bubblewrap \
+        systemd-container libsystemd-shared >/dev/null || true
 fi
 
 # Both ways for requests to come are tested.

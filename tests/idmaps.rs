@@ -107,6 +107,20 @@ fn an_id_outside_the_maps_is_refused_and_changes_nothing() {
 }
 
 #[test]
+fn what_the_server_itself_makes_is_its_own_on_disk() {
+    let dir = lay();
+    let e = open(dir.path(), maps());
+    let root = at(&e, "").ino;
+    // as podman makes /etc/mtab in a container's root, before it gives it to the container
+    e.create(&ROOT, root, b"made", 0o644, 0).unwrap();
+    assert_eq!((at(&e, "made").uid, at(&e, "made").gid), (100_000, 100_000));
+    assert_eq!(owner_on_disk(&dir.path().join("upper/made")), (0, 0));
+    e.setattr(&ROOT, at(&e, "made").ino, &chown_to(100_003))
+        .unwrap();
+    assert_eq!(owner_on_disk(&dir.path().join("upper/made")), (3, 0));
+}
+
+#[test]
 fn squashed_owners_are_one() {
     let dir = lay();
     let e = open(

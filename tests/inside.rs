@@ -199,16 +199,6 @@ const NOT_COMPARED: [&str; 9] = [
     "*.db-shm",
 ];
 
-/// The cached layers of the root, topmost first.
-fn layers(parts: &[&str]) -> Vec<PathBuf> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/debian-root.sh");
-    let said = run(Command::new(script).args(parts).stdin(Stdio::null()));
-    let mut out: Vec<PathBuf> = said.lines().map(PathBuf::from).collect();
-    assert_eq!(out.len(), parts.len(), "{said}");
-    out.reverse();
-    out
-}
-
 /// Mounts the layers by the kernel's overlayfs on `$1`, for as long as the lines of `then` run.
 fn with_kernel(lowers: &[PathBuf], upper: Option<&Stack>, then: &str, args: &[&OsStr]) -> String {
     let mut options = String::from("redirect_dir=on,metacopy=on,");
@@ -303,7 +293,7 @@ fn differences(plain: &Path, mount: &Path) -> String {
 /// The layers, and a plain directory with what they show.
 fn bed(parts: &[&str]) -> (Stack, PathBuf) {
     let mut stack = Stack::within(Path::new(env!("CARGO_TARGET_TMPDIR")), 0);
-    stack.lowers = layers(parts);
+    stack.lowers = live::debian_layers(parts);
     let plain = stack.dir().join("plain");
     fs::create_dir(&plain).unwrap();
     plain_copy(&stack.lowers, &plain);
@@ -415,7 +405,7 @@ fn daily_work_is_as_on_a_plain_directory_over_an_image() {
 fn databases_and_npm_are_as_on_a_plain_directory() {
     if may_mount() {
         for io in ["cached", "passthrough"] {
-            same_as_plain(&["base", "tools", "full"], HEAVY, &[], io);
+            same_as_plain(&["base", "tools", "programs"], HEAVY, &[], io);
         }
     }
 }

@@ -13,12 +13,11 @@ mod rich;
 mod tools;
 
 use folded::{Folded, layers_of};
-use live::{Stack, VELLUM, may_mount, run, sh};
+use live::{Stack, VELLUM, may_mount, sh};
 use rich::{have, same};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tools::{Containers, without_link_counts};
 
@@ -69,12 +68,8 @@ impl Bed {
     }
 
     fn context(&self) -> PathBuf {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/debian-root.sh");
-        let roots = run(Command::new(script)
-            .args(["base", "tools"])
-            .stdin(Stdio::null()));
-        let mut roots = roots.lines();
-        let (base, tools) = (roots.next().unwrap(), roots.next().unwrap());
+        let roots = live::debian_layers(&["base", "tools"]);
+        let (tools, base) = (&roots[0], &roots[1]);
         let context = self.at("context");
         sh(
             "mkdir -p \"$1/more/bin\" \"$1/tree/sub/deep\"; cd \"$1\"
@@ -83,7 +78,7 @@ impl Bed {
              echo s >tree/sub/deep/s; echo g >tree/gone; echo k >tree/kept; ln tree/kept tree/kept2
              tar --xattrs --xattrs-include='*' --exclude=./usr/share/locale --exclude=./var/lib/apt/lists -C \"$2\" -cf base.tar .
              tar --xattrs --xattrs-include='*' -C more -rf base.tar bin/capable; rm -r more",
-            &[context.as_os_str(), base.as_ref(), tools.as_ref()],
+            &[context.as_os_str(), base.as_os_str(), tools.as_os_str()],
         );
         fs::write(context.join("Containerfile"), CONTAINERFILE).unwrap();
         context

@@ -206,8 +206,8 @@ fn a_name_is_hidden_by_another_directory_in_its_place() {
             byte: 65,
         },
     ];
-    check(&[layer.clone()], &ops[..2]);
-    check(&[layer.clone()], &ops[..3]);
+    check(std::slice::from_ref(&layer), &ops[..2]);
+    check(std::slice::from_ref(&layer), &ops[..3]);
     check(&[layer], &ops);
 }
 
@@ -225,7 +225,7 @@ fn a_metadata_copy_of_one_of_two_names_is_found_where_the_kernel_moved_it() {
     ];
     let stat = Op::Stat { path: "a" };
     kernel_first(
-        &[layer.clone()],
+        std::slice::from_ref(&layer),
         &[moved("b", "a/a", How::Plain), stat.clone()],
     )
     .unwrap();
@@ -271,7 +271,11 @@ fn names_in_a_directory_that_a_layer_moved_are_links() {
         moved("a", "c/d", How::Plain),
     ] {
         let rename_twice = [how.clone(), moved("c", "d", How::Plain), append.clone()];
-        stacked_against_plain(&[layer.clone()], &rename_twice).unwrap();
-        stacked_against_plain(&[layer.clone()], &[how, append.clone(), stat.clone()]).unwrap();
+        stacked_against_plain(std::slice::from_ref(&layer), &rename_twice).unwrap();
+        stacked_against_plain(
+            std::slice::from_ref(&layer),
+            &[how, append.clone(), stat.clone()],
+        )
+        .unwrap();
     }
 }

@@ -221,10 +221,10 @@ impl Engine {
         };
         let parent = self.ownership.stat(Loc::Fd(fd.as_fd()))?;
         let setgid = parent.st_mode & libc::S_ISGID != 0;
-        let uid = self.config.ids.uid_on_disk(who.uid)?.unwrap_or(self.own.0);
+        let uid = self.config.ids.uid_of_made(who.uid, self.own.0)?;
         let gid = match setgid {
             true => parent.st_gid,
-            false => self.config.ids.gid_on_disk(who.gid)?.unwrap_or(self.own.1),
+            false => self.config.ids.gid_of_made(who.gid, self.own.1)?,
         };
         let plain = over == Over::Nothing && !opaque && !self.ownership.is_overridden();
         if plain && uid == self.own.0 && (setgid || gid == self.own.1) {

@@ -20,6 +20,17 @@ impl IdMaps {
         on_disk(&self.uid, self.squash_uid, shown)
     }
 
+    /// The user on disk of what a user makes, `own` being who serves the mount. What that one makes and no
+    /// range shows belongs to it on disk, as if made there: podman puts files into a container's root so.
+    pub fn uid_of_made(&self, shown: u32, own: u32) -> Result<u32> {
+        made(self.uid_on_disk(shown), shown, own)
+    }
+
+    /// The same for groups.
+    pub fn gid_of_made(&self, shown: u32, own: u32) -> Result<u32> {
+        made(self.gid_on_disk(shown), shown, own)
+    }
+
     /// The group on disk for a group shown, as [`IdMaps::uid_on_disk`].
     pub fn gid_on_disk(&self, shown: u32) -> Result<Option<u32>> {
         on_disk(&self.gid, self.squash_gid, shown)
@@ -71,6 +82,13 @@ fn map_acl(value: &[u8], map: &dyn Fn(u16, u32) -> Result<u32>) -> Result<Vec<u8
         }
     }
     Ok(mapped)
+}
+
+fn made(on_disk: Result<Option<u32>>, shown: u32, own: u32) -> Result<u32> {
+    match on_disk {
+        Err(_) if shown == own => Ok(own),
+        id => Ok(id?.unwrap_or(own)),
+    }
 }
 
 fn out(map: &[IdRange], id: u32) -> u32 {
@@ -132,6 +150,9 @@ mod tests {
         assert_eq!(maps().uid_on_disk(0).unwrap(), Some(1000));
         assert!(maps().uid_on_disk(1).unwrap_err().is(Errno::EOVERFLOW));
         assert_eq!(maps().gid_on_disk(7).unwrap(), Some(7));
+        assert_eq!(maps().uid_of_made(100_009, 50).unwrap(), 9);
+        assert_eq!(maps().uid_of_made(50, 50).unwrap(), 50);
+        assert!(maps().uid_of_made(51, 50).unwrap_err().is(Errno::EOVERFLOW));
     }
 
     #[test]

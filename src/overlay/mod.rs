@@ -26,6 +26,7 @@ mod handles;
 mod ids;
 mod links;
 mod lookup;
+mod mapped;
 mod moved;
 mod node;
 mod origin;
@@ -126,6 +127,7 @@ impl Engine {
         if let Some(upper) = &config.upper {
             refuse_overlap(config, upper)?;
         }
+        let lower = mapped::Mapped::unless_plain(lower, &config.lowers, &config.ids)?;
         let layered = !config.lowers.is_empty();
         Engine::stack((lower, layered), config, ownership, space, key)
     }

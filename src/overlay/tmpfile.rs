@@ -28,11 +28,11 @@ impl Engine {
         let made = Loc::Fd(fd.as_fd()).stat()?;
         let parent = self.ownership.stat(Loc::Fd(dir_fd.as_fd()))?;
         let gid = match parent.st_mode & libc::S_ISGID {
-            0 => self.config.ids.gid_on_disk(who.gid)?.unwrap_or(self.own.1),
+            0 => self.config.ids.gid_of_made(who.gid, self.own.1)?,
             _ => parent.st_gid,
         };
         let owned = Owned {
-            uid: self.config.ids.uid_on_disk(who.uid)?.unwrap_or(self.own.0),
+            uid: self.config.ids.uid_of_made(who.uid, self.own.0)?,
             gid,
             perm: made.st_mode & 0o777 | masked & 0o7000,
             kind: Kind::File,

@@ -131,7 +131,7 @@ pub fn remove(store: &Store, container: &Container, force: bool) -> Result<()> {
             return Ok(());
         }
     }
-    let held = folder.hold()?;
+    let held = folder.hold_ended()?;
     if held.is_none() {
         let why = format!("container {:?} is just being started", container.name);
         return Err(Error::because(Errno::EBUSY, why));

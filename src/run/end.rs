@@ -8,6 +8,7 @@ use crate::image::container::Container;
 use crate::image::store::Store;
 use crate::vfs::{Error, Result};
 use nix::errno::Errno;
+use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use std::fs::File;
@@ -73,13 +74,28 @@ impl Charge<'_> {
         if let Err(e) = self.remove_made() {
             log::debug!("what was mounted on stays: {e}");
         }
+        if let Err(e) = self.sync() {
+            log::debug!("what was written is not flushed: {e}");
+        }
         let unmounted = leftovers::unmount(self.container);
         let removed = cgroup::remove(&self.config.id);
         let forgotten = super::folder::remove_tree(&self.folder.path("runtime"));
-        if unmounted.is_ok() {
-            wait_for_end(Pid::from_raw(server.pid))?;
+        let child = Pid::from_raw(server.pid);
+        if unmounted.is_ok() && !wait_for_end(child)? {
+            // whoever made a mount namespace meanwhile has the mount in it, and would keep the container
+            server.signal(Signal::SIGKILL)?;
+            wait_for_end(child)?;
         }
         unmounted.and(removed).and(forgotten)
+    }
+
+    /// Has the kernel write what it kept, so that nothing is lost if the mount cannot end.
+    fn sync(&self) -> Result<()> {
+        if self.config.remove {
+            return Ok(());
+        }
+        let root = File::open(self.container.mountpoint())?;
+        Ok(rustix::fs::syncfs(root)?)
     }
 
     /// Best effort: what stays is an empty file or directory.
@@ -104,8 +120,8 @@ impl Charge<'_> {
     }
 }
 
-/// Waits for the end of a child, but not for ever: a file that somebody has open keeps it.
-fn wait_for_end(child: Pid) -> Result<()> {
+/// Waits for the end of a child, but not for ever: a file that somebody has open keeps it. False: it stays.
+fn wait_for_end(child: Pid) -> Result<bool> {
     let began = Instant::now();
     while began.elapsed() < LET_GO {
         match waitpid(child, Some(WaitPidFlag::WNOHANG)) {
@@ -113,11 +129,11 @@ fn wait_for_end(child: Pid) -> Result<()> {
                 std::thread::sleep(Duration::from_micros(200));
             }
             // it ended before, and was seen
-            Ok(_) | Err(Errno::ECHILD) => return Ok(()),
+            Ok(_) | Err(Errno::ECHILD) => return Ok(true),
             Err(e) => return Err(Error::because(e, "waiting for the end of the mount")),
         }
     }
-    Ok(())
+    Ok(false)
 }
 
 /// Removes a container that does not run.

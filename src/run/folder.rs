@@ -16,6 +16,10 @@ use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Longer than anybody has the lock of a container that does not run.
+const A_MOMENT: Duration = Duration::from_secs(10);
 
 /// The folder of a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,6 +140,20 @@ impl Folder {
         }
     }
 
+    /// Takes the lock, unless the container runs. Who has it else has it for a moment: it looks whether the
+    /// container runs, or has noted its end and is about to let go.
+    pub fn hold_ended(&self) -> Result<Option<Held>> {
+        let began = Instant::now();
+        loop {
+            let held = self.hold()?;
+            let runs = held.is_none() && matches!(self.status(), Ok(Status::Running(_)));
+            if held.is_some() || runs || began.elapsed() >= A_MOMENT {
+                return Ok(held);
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
     fn open_lock(&self) -> Result<Option<File>> {
         let path = self.path("lock");
         absent_ok(File::open(&path).map_err(Error::from)).context(|| path.display().to_string())
@@ -240,6 +258,7 @@ mod tests {
         assert_eq!(folder.status().unwrap(), Status::Created);
         let mut held = folder.hold().unwrap().unwrap();
         assert!(folder.hold().unwrap().is_none());
+        assert!(folder.hold_ended().unwrap().is_none());
         let mut state = State {
             started: Some("now".into()),
             ..State::default()
@@ -257,6 +276,14 @@ mod tests {
         state.finished = Some("later".into());
         folder.set_state(&state).unwrap();
         assert_eq!(folder.status().unwrap(), Status::Exited(state));
+        // whoever looked after it has noted its end, and lets go soon
+        let held = folder.hold().unwrap().unwrap();
+        let going = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(100));
+            drop(held);
+        });
+        assert!(folder.hold_ended().unwrap().is_some());
+        going.join().unwrap();
         fs::write(folder.path("state.json"), "{").unwrap();
         assert!(folder.status().unwrap_err().is(Errno::EBADMSG));
     }

@@ -144,7 +144,7 @@ impl Monitor<'_> {
         let folder = Folder::of(&job.container);
         let name = &job.container.name;
         let busy = || Error::because(Errno::EBUSY, format!("container {name:?} runs already"));
-        let held = folder.hold()?.ok_or_else(busy)?;
+        let held = folder.hold_ended()?.ok_or_else(busy)?;
         let begun = Monitor::prepare(job, folder, held);
         let remove = || remove(&job.store, &job.container);
         begun.map_err(|e| match job.config.remove.then(remove) {

@@ -245,6 +245,16 @@ pub fn alive(pid: i32) -> bool {
         .is_some_and(|s| !"ZX".contains(s))
 }
 
+/// The layers of a Debian root that `scripts/debian-root.sh` makes once, topmost first.
+pub fn debian_layers(parts: &[&str]) -> Vec<PathBuf> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/debian-root.sh");
+    let said = run(Command::new(script).args(parts).stdin(Stdio::null()));
+    let mut out: Vec<PathBuf> = said.lines().map(PathBuf::from).collect();
+    assert_eq!(out.len(), parts.len(), "{said}");
+    out.reverse();
+    out
+}
+
 /// Sends a signal by name.
 pub fn kill(signal: &str, pid: i32) {
     run(Command::new("kill").args([signal, &pid.to_string()]));

@@ -59,14 +59,17 @@ pub struct Bed {
 }
 
 impl Bed {
+    /// A bed with no store yet, in a directory of the caller's choice.
+    pub fn within(place: &Path) -> Bed {
+        let mut folder = tempfile::Builder::new();
+        Bed {
+            dir: folder.prefix("vellum-run").tempdir_in(place).unwrap(),
+        }
+    }
+
     /// Makes it.
     pub fn new() -> Bed {
-        let bed = Bed {
-            dir: tempfile::Builder::new()
-                .prefix("vellum-run")
-                .tempdir()
-                .unwrap(),
-        };
+        let bed = Bed::within(&std::env::temp_dir());
         let (root, tar) = (bed.at("root"), bed.at("root.tar"));
         fs::create_dir(&root).unwrap();
         let busybox = find("busybox").unwrap();

@@ -110,7 +110,7 @@ pub const OWNERS: &[Opt] = &[
     honoured(
         "uidmapping",
         "=DISK:SHOWN:COUNT[:...]",
-        "users on disk, and as whom they are shown; empty fields are skipped; users outside all ranges are shown as 65534",
+        "users on disk, and as whom they are shown; empty fields are skipped; users outside all ranges are shown as 65534. Layers that are all on id-mapped mounts have their users as shown already",
         |d, v| {
             d.config.ids.uid = v.id_map()?;
             Ok(())
