@@ -69,7 +69,8 @@ fn a_mount_that_another_namespace_has_keeps_no_container() {
         return;
     }
     let bed = Bed::new();
-    let line = "seq 200000 >/written; trap 'exit 7' TERM; echo ready; while :; do sleep 0.05; done";
+    // not written again by the second start
+    let line = "[ -e /written ] || seq 200000 >/written; trap 'exit 7' TERM; echo ready; while :; do sleep 0.05; done";
     bed.ok(&["run", "-d", "--name", "stays", "bb:1", "sh", "-c", line]);
     bed.ok(&[
         "run", "-d", "--rm", "--name", "goes", "bb:1", "sleep", "1000",
