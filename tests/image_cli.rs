@@ -71,6 +71,24 @@ fn an_image_shows_what_umoci_unpacks_with_passthrough() {
     as_umoci(&["--io", "passthrough"]);
 }
 
+/// The process that serves a mount is in another directory than who started it.
+#[test]
+fn a_store_may_be_named_by_a_relative_path() {
+    if !may_mount() {
+        return;
+    }
+    let bed = Bed::new();
+    let mnt = bed.mnt().to_str().unwrap();
+    for how in [&["--read-only"][..], &["--name", "web"]] {
+        let mount = [&["mount", "--root", "store"], how, &["rich:1", mnt]].concat();
+        bed.vellum(&mount);
+        // attributes are in the index, data is opened only now
+        bed.shown();
+        bed.umount();
+    }
+    bed.vellum(&["rm", "--root", "./store", "web"]);
+}
+
 #[test]
 fn changes_stay_under_a_name_and_become_an_image() {
     if !may_mount() {

@@ -88,7 +88,7 @@ impl Exec {
             interactive: self.interactive,
             privileged: self.privileged,
         };
-        let container = self.store.open_absolute()?.container(&name)?;
+        let container = self.store.open()?.container(&name)?;
         run::exec(&container, &asked)
     }
 }

@@ -34,7 +34,7 @@ impl Kill {
 
     fn kill(&self) -> Result<ExitCode> {
         let signal = run::parse_signal(&self.signal)?;
-        let store = self.store.open_absolute()?;
+        let store = self.store.open()?;
         let all = self.names.iter().map(|name| store.container(name));
         Ok(each("kill", all, |container| run::kill(&container, signal)))
     }

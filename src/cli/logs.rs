@@ -51,7 +51,7 @@ impl Logs {
 
     fn show(&self) -> Result<ExitCode> {
         // the store is not kept open meanwhile: nobody could remove anything from it
-        let container = self.store.open_absolute()?.container(&self.name)?;
+        let container = self.store.open()?.container(&self.name)?;
         match self.lines(&container) {
             // who reads has enough
             Err(e) if e.is(nix::errno::Errno::EPIPE) => Ok(ExitCode::SUCCESS),

@@ -35,7 +35,7 @@ impl Rm {
     }
 
     fn remove(&self) -> Result<ExitCode> {
-        let store = self.store.open_absolute()?;
+        let store = self.store.open()?;
         let found: Vec<Result<Container>> = self
             .names
             .iter()

@@ -24,7 +24,7 @@ pub fn failed(command: &str, failure: &Failure) -> ExitCode {
 
 /// Where the store is; from then on this process is root, in a user namespace if it has to be.
 pub fn enter(store: &StoreArgs) -> Result<PathBuf> {
-    let root = store.absolute()?;
+    let root = store.path()?;
     run::enter_user_namespace()?;
     Ok(root)
 }

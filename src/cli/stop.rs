@@ -48,7 +48,7 @@ impl Stop {
 
     fn stop(&self) -> Result<ExitCode> {
         // not kept open: who removes something would wait for the container's end
-        let store = self.store.open_absolute()?;
+        let store = self.store.open()?;
         let all: Vec<_> = self
             .names
             .iter()

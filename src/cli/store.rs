@@ -16,9 +16,10 @@ pub struct StoreArgs {
 }
 
 impl StoreArgs {
-    fn path(&self) -> Result<PathBuf> {
+    /// Where it is, by a path that means the same wherever this process goes.
+    pub fn path(&self) -> Result<PathBuf> {
         match &self.root {
-            Some(root) => Ok(root.clone()),
+            Some(root) => Ok(std::path::absolute(root)?),
             None => Store::default_root(),
         }
     }
@@ -31,16 +32,6 @@ impl StoreArgs {
     /// Opens a store that is there.
     pub fn open(&self) -> Result<Store> {
         Store::open(&self.path()?).map_err(no_store)
-    }
-
-    /// Where it is, by a path that means the same wherever this process goes.
-    pub fn absolute(&self) -> Result<PathBuf> {
-        Ok(std::path::absolute(self.path()?)?)
-    }
-
-    /// Opens a store that is there, by such a path.
-    pub fn open_absolute(&self) -> Result<Store> {
-        Store::open(&self.absolute()?).map_err(no_store)
     }
 
     /// Opens a store that is there, alone; nothing if somebody uses it and `wait` is false.

@@ -41,7 +41,7 @@ impl Wait {
     }
 
     fn wait(&self, name: &str) -> Result<u8> {
-        let container = self.store.open_absolute()?.container(name)?;
+        let container = self.store.open()?.container(name)?;
         config(&container)?;
         let folder = Folder::of(&container);
         let said = folder.wait()?;

@@ -34,13 +34,15 @@ impl Packer {
                 let Some(dir) = shows(mount, &path, ino)? else {
                     continue;
                 };
-                let (parent, with_dir) = match said_of(upper, mount, &path)? {
+                let parent = path[..path.len() - 1].to_vec();
+                let dir_said = match said_of(upper, mount, &path)? {
                     Said::Name => continue,
-                    Said::Dir => (path[..path.len() - 1].to_vec(), true),
-                    Said::Nothing => (path[..path.len() - 1].to_vec(), false),
+                    // the root is nobody's entry, so no change says it
+                    Said::Dir => !parent.is_empty(),
+                    Said::Nothing => false,
                 };
                 // whoever unpacks the link moves the directory's time, if nothing says what it is
-                if said.insert(parent.clone()) && (parent.is_empty() || !with_dir) {
+                if said.insert(parent.clone()) && !dir_said {
                     let at = Loc::Fd(dir.as_fd());
                     if let Some(entry) = entry_of(&parent, at, &at.stat()?)? {
                         sink(&entry, &mut std::io::empty())?;

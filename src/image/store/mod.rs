@@ -97,13 +97,15 @@ impl Store {
 
     /// Opens a store that is there; waits while another process removes something from it.
     pub fn open(root: &Path) -> Result<Store> {
-        check_format(root)?;
+        // whoever serves a mount goes to another directory
+        let root = std::path::absolute(root)?;
+        check_format(&root)?;
         if !is_empty(&root.join(TMP))? {
-            sweep_if_alone(root)?;
+            sweep_if_alone(&root)?;
         }
         Ok(Store {
-            root: root.to_owned(),
             _lock: Lock::shared(&root.join(LOCK))?,
+            root,
         })
     }
 
