@@ -6,6 +6,7 @@ use super::folder::{Folder, Held, State};
 use super::{cgroup, files, leftovers};
 use crate::image::container::Container;
 use crate::image::store::Store;
+use crate::vfs::error::Context;
 use crate::vfs::{Error, Result};
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
@@ -74,19 +75,21 @@ impl Charge<'_> {
         if let Err(e) = self.remove_made() {
             log::debug!("what was mounted on stays: {e}");
         }
-        if let Err(e) = self.sync() {
-            log::debug!("what was written is not flushed: {e}");
-        }
+        let flushed = match self.sync() {
+            // the server is gone, and so is what it had; that is told already
+            Err(e) if e.is(Errno::ENOTCONN) => Ok(()),
+            flushed => flushed.context(|| "flushing what the container wrote"),
+        };
         let unmounted = leftovers::unmount(self.container);
         let removed = cgroup::remove(&self.config.id);
         let forgotten = super::folder::remove_tree(&self.folder.path("runtime"));
         let child = Pid::from_raw(server.pid);
-        if unmounted.is_ok() && !wait_for_end(child)? {
+        if unmounted.is_ok() && !wait_for_end(child)? && flushed.is_ok() {
             // whoever made a mount namespace meanwhile has the mount in it, and would keep the container
             server.signal(Signal::SIGKILL)?;
             wait_for_end(child)?;
         }
-        unmounted.and(removed).and(forgotten)
+        flushed.and(unmounted).and(removed).and(forgotten)
     }
 
     /// Has the kernel write what it kept, so that nothing is lost if the mount cannot end.
