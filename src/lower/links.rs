@@ -22,7 +22,7 @@ pub fn scan(layer: &Layer) -> Result<LinkMap> {
         dirs.push(path.clone());
         let mut below: Vec<Vec<u8>> = Vec::new();
         dir::for_each(fd.as_fd(), |entry| {
-            match entry.kind {
+            match entry.kind_in(fd.as_fd())? {
                 Some(Kind::Dir) => below.push(entry.name.to_vec()),
                 Some(_) => match seen.get_mut(&entry.ino) {
                     None => {
@@ -57,7 +57,7 @@ pub fn redirects(layer: &Layer) -> Result<Vec<Vec<Vec<u8>>>> {
     while let Some((fd, path)) = todo.pop() {
         let mut below: Vec<Vec<u8>> = Vec::new();
         dir::for_each(fd.as_fd(), |entry| {
-            if entry.kind == Some(Kind::Dir) {
+            if entry.kind_in(fd.as_fd())? == Some(Kind::Dir) {
                 below.push(entry.name.to_vec());
             }
             Ok(())

@@ -23,14 +23,7 @@ impl Step {
     fn new(name: Vec<u8>, fd: OwnedFd) -> Result<Step> {
         let mut below = Vec::new();
         dir::for_each(fd.as_fd(), |entry| {
-            let is_dir = match entry.kind {
-                Some(kind) => kind == Kind::Dir,
-                None => {
-                    let st = Loc::At(fd.as_fd(), entry.name).stat()?;
-                    Kind::from_mode(st.st_mode) == Some(Kind::Dir)
-                }
-            };
-            if is_dir {
+            if entry.kind_in(fd.as_fd())? == Some(Kind::Dir) {
                 below.push(entry.name.to_vec());
             }
             Ok(())

@@ -1,5 +1,6 @@
 //! Listing a directory.
 
+use super::Loc;
 use crate::vfs::{Kind, Result};
 use rustix::fs::{FileType, Mode, OFlags, RawDir};
 use std::mem::MaybeUninit;
@@ -14,6 +15,16 @@ pub struct RawEntry<'a> {
     pub ino: u64,
     /// The type, where the file system says it.
     pub kind: Option<Kind>,
+}
+
+impl RawEntry<'_> {
+    /// The type, asked of the file in `dir` where the listing does not say it.
+    pub fn kind_in(&self, dir: BorrowedFd<'_>) -> Result<Option<Kind>> {
+        match self.kind {
+            Some(kind) => Ok(Some(kind)),
+            None => Ok(Kind::from_mode(Loc::At(dir, self.name).stat()?.st_mode)),
+        }
+    }
 }
 
 /// Calls `each` for every entry of the directory but `.` and `..`, in the file system's order.
