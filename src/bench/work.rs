@@ -11,7 +11,7 @@ use std::ffi::CString;
 const UNLINKED: usize = 300;
 /// Small files copied up.
 const COPIED: usize = 200;
-/// Largest file that counts as small.
+/// Largest file that counts as small; the rows that read such files say it in words.
 const SMALL: u64 = 128 << 10;
 /// Entries that `rm -rf` removes, about.
 const REMOVED: usize = 600;
@@ -25,6 +25,8 @@ pub struct Work {
     pub names: Vec<CString>,
     /// Every regular file, in random order.
     pub files: Vec<CString>,
+    /// Those of them that are small, in the same order.
+    pub small: Vec<CString>,
     /// Every directory, in random order.
     pub dirs: Vec<CString>,
     /// Names that do not exist, in directories that do, as many as there are files.
@@ -48,12 +50,12 @@ impl Work {
         if regular.is_empty() {
             return Err(Failure::new("the tree has no regular file"));
         }
-        let mut files = paths(&regular)?;
-        rng.shuffle(&mut files);
+        let mut mixed = regular.clone();
+        rng.shuffle(&mut mixed);
+        let (files, small) = (paths(&mixed)?, paths(&only_small(&mixed))?);
         let mut names = paths(&all)?;
         rng.shuffle(&mut names);
         let single: Vec<&Entry> = regular.iter().copied().filter(|e| e.links == 0).collect();
-        let small: Vec<&Entry> = single.iter().copied().filter(|e| e.size <= SMALL).collect();
         let dirs: Vec<&Entry> = manifest.of(Kind::Dir).collect();
         let mut dirs = paths(&dirs)?;
         // numbers of their own, so that what is chosen below stays what it was
@@ -62,13 +64,18 @@ impl Work {
             dirs,
             absent: absent(&regular, &mut rng)?,
             unlink: some(&single, UNLINKED, &mut rng)?,
-            change: some(&small, COPIED, &mut rng)?,
+            change: some(&only_small(&single), COPIED, &mut rng)?,
             remove: subtree(manifest)?,
             unpack: unpack(manifest),
             names,
             files,
+            small,
         })
     }
+}
+
+fn only_small<'a>(of: &[&'a Entry]) -> Vec<&'a Entry> {
+    of.iter().copied().filter(|e| e.size <= SMALL).collect()
 }
 
 fn paths(entries: &[&Entry]) -> Result<Vec<CString>> {
@@ -156,6 +163,7 @@ mod tests {
                 add(format!("d{d}/f{f}"), Kind::File, f);
             }
         }
+        add("large".to_string(), Kind::File, SMALL + 1);
         entries.sort_by(|a, b| a.path.cmp(&b.path));
         Manifest { entries }
     }
@@ -174,6 +182,8 @@ mod tests {
         let w = Work::new(&m, 1).unwrap();
         assert_eq!(w.names.len(), m.entries.len());
         assert_eq!(w.files.len(), w.absent.len());
+        assert_eq!(w.small.len() + 1, w.files.len());
+        assert!(!w.small.contains(&c"large".to_owned()));
         assert_eq!((w.unlink.len(), w.change.len()), (UNLINKED, COPIED));
         let (dir, n) = w.remove.unwrap();
         assert_eq!((dir.as_c_str(), n), (c"d6", 601));

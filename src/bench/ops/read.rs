@@ -84,6 +84,19 @@ pub fn all() -> Vec<Look> {
             |w| &w.files,
             |root, w, watch| pass::read_files(root, &w.files, watch),
         ),
+        // in a tree with programs and libraries, most of the time above goes into copying those
+        look(
+            [
+                "read-small-cold",
+                "the same of files of at most 128 KiB; names cold, pages beneath cached",
+            ],
+            [
+                "read-small-warm",
+                "open, read whole, close files of at most 128 KiB once more",
+            ],
+            |w| &w.small,
+            |root, w, watch| pass::read_files(root, &w.small, watch),
+        ),
     ]
 }
 
@@ -97,7 +110,11 @@ impl Op for Look {
     }
 
     fn skips(&self, bed: &Bed<'_>) -> Option<&'static str> {
-        plain_and_warm(bed)
+        plain_and_warm(bed).or_else(|| {
+            (self.names)(bed.work)
+                .is_empty()
+                .then_some("the tree has no such file")
+        })
     }
 
     fn run(&self, bed: &Bed<'_>) -> Result<Vec<Sample>> {
