@@ -17,7 +17,7 @@ use super::oci::{self, Descriptor, History};
 use super::prepare::{Prepare, room};
 use super::reference::Reference;
 use super::spill::Pages;
-use super::store::{BlobWriter, Image, LayerInfo, Store};
+use super::store::{BlobWriter, Image, LayerFacts, Store};
 use crate::sys::Loc;
 use crate::vfs::error::Context;
 use crate::vfs::{Error, Kind, NodeId, Result};
@@ -227,7 +227,7 @@ pub(super) fn unpacked(store: &Store, diff_id: Digest, tar: impl Read) -> Result
     let stage = store.staging()?;
     let mut tar = Digesting::new(tar);
     let objects = Prepare.unpack(store, &mut tar, diff_id, stage.path())?;
-    let info = LayerInfo {
+    let facts = LayerFacts {
         size: tar.len(),
         objects,
     };
@@ -235,5 +235,5 @@ pub(super) fn unpacked(store: &Store, diff_id: Digest, tar: impl Read) -> Result
         let why = "what was written is not what is read again";
         return Err(Error::because(Errno::EIO, why));
     }
-    store.publish_layer(diff_id, stage, &info)
+    store.publish_layer(diff_id, stage, &facts)
 }

@@ -10,7 +10,7 @@ use super::load::Unpack;
 use super::lower::ImageLower;
 use super::merge::Merge;
 use super::oci::{Descriptor, chain_id};
-use super::spill::Room;
+use super::spill::{Digests, Room};
 use super::store::{Image, Store, StoreContents, Temp};
 use super::table::Table;
 use super::unpack::{TABLE, unpack};
@@ -44,10 +44,10 @@ impl Unpack for Prepare {
         layer_tar: &mut dyn Read,
         _: Digest,
         stage: &Path,
-    ) -> Result<Vec<Digest>> {
+    ) -> Result<Digests> {
         let known = |object| store.has_object(object);
         let unpacked = unpack(layer_tar, layer::Limits::default(), stage, &known)?;
-        Ok(unpacked.objects.into_iter().collect())
+        Ok(unpacked.objects)
     }
 
     fn finish(&self, store: &Store, diff_ids: &[Digest]) -> Result<()> {

@@ -11,12 +11,12 @@
 use super::digest::{Digest, Digesting};
 use super::entry::{Entry, Item, show};
 use super::layer::{LayerReader, Limits};
+use super::spill::{DigestSorter, Digests, Room};
 use super::table::{Row, TableWriter};
 use super::tree::Content;
 use crate::vfs::error::Context;
 use crate::vfs::{Error, Result};
 use nix::errno::Errno;
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -34,18 +34,21 @@ pub const TABLE: &str = "table";
 /// Runs of zeros are left out block by block, as file systems keep them.
 const BLOCK: usize = 4096;
 
+/// Memory for what is known of large files; the rest is in a file.
+const SORTED: usize = 4 << 20;
+
 /// Objects that come of the layer, in a layer's directory while it is staged, by their digits.
 pub const OBJECTS: &str = "objects";
 
 /// What the unpacked layer takes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Unpacked {
     /// Entries of the tar.
     pub entries: u64,
     /// Bytes of the data of all files.
     pub data: u64,
     /// The objects that it refers to.
-    pub objects: BTreeSet<Digest>,
+    pub objects: Digests,
 }
 
 /// A layer being unpacked.
@@ -56,7 +59,9 @@ pub struct Unpacker<'k> {
     pack: BufWriter<File>,
     packed: u64,
     table: TableWriter<BufWriter<File>>,
-    done: Unpacked,
+    entries: u64,
+    data: u64,
+    referred: DigestSorter,
 }
 
 impl Unpacker<'_> {
@@ -70,7 +75,9 @@ impl Unpacker<'_> {
             pack: BufWriter::with_capacity(1 << 20, create(&stage.join(PACK))?),
             packed: 0,
             table: TableWriter::new(BufWriter::new(create(&stage.join(TABLE))?))?,
-            done: Unpacked::default(),
+            entries: 0,
+            data: 0,
+            referred: DigestSorter::new(&Room::limited(SORTED, stage)),
         })
     }
 
@@ -90,9 +97,9 @@ impl Unpacker<'_> {
             _ => Content::Empty,
         };
         if let Item::File(_, size) = entry.item {
-            self.done.data += size;
+            self.data += size;
         }
-        self.done.entries += 1;
+        self.entries += 1;
         Ok(content)
     }
 
@@ -118,7 +125,7 @@ impl Unpacker<'_> {
         } else {
             std::fs::rename(&path, self.objects.join(digest.hex()))?;
         }
-        self.done.objects.insert(digest);
+        self.referred.add(digest)?;
         Ok(Content::Object(digest))
     }
 
@@ -127,7 +134,11 @@ impl Unpacker<'_> {
         self.pack.into_inner().map_err(|e| e.into_error())?;
         let table = self.table.finish()?;
         table.into_inner().map_err(|e| e.into_error())?;
-        Ok(self.done)
+        Ok(Unpacked {
+            entries: self.entries,
+            data: self.data,
+            objects: self.referred.finish()?,
+        })
     }
 }
 

@@ -6,7 +6,7 @@ use crate::image::entry::Item;
 use crate::image::layer::Limits;
 use crate::image::load::{Decoder, Outcome};
 use crate::image::oci::{Compression, Descriptor};
-use crate::image::store::{INFO, LayerInfo, Staging};
+use crate::image::store::{INFO, LayerFacts, Staging};
 use crate::image::table::Table;
 use crate::image::tree::Content;
 use crate::image::unpack::{OBJECTS, PACK, TABLE, unpack};
@@ -19,7 +19,7 @@ use std::io::{self, BufRead, BufReader, Read};
 /// A layer as its blob makes it.
 struct Fresh {
     stage: Staging,
-    info: LayerInfo,
+    facts: LayerFacts,
 }
 
 impl Fsck<'_> {
@@ -104,9 +104,9 @@ impl Fsck<'_> {
             Ok(_) if size != blob.size() => {
                 format!("has {size} bytes, and the manifest says {}", blob.size())
             }
-            Ok((_, info)) => {
+            Ok((_, facts)) => {
                 self.judged.insert(thing, true);
-                return Ok(Some(Fresh { stage, info }));
+                return Ok(Some(Fresh { stage, facts }));
             }
         };
         self.fault(thing, format!("{what} {digest}"), &path, why, Remedy::None);
@@ -115,18 +115,19 @@ impl Fsck<'_> {
 
     /// Compares what the store has with what the blob makes, and puts that there if it is wanted.
     fn compare(&mut self, diff_id: Digest, fresh: Fresh) -> Result<()> {
-        for object in &fresh.info.objects {
-            self.like_layer(diff_id, Thing::Object(*object));
-            self.object(*object, Remedy::Repair)?;
-            let thing = Thing::Object(*object);
+        fresh.facts.objects.each(|object| {
+            let thing = Thing::Object(object);
+            self.like_layer(diff_id, thing.clone());
+            self.object(object, Remedy::Repair)?;
             if let Some(store) = self.mend
                 && self.judged.get(&thing) == Some(&false)
             {
                 let from = fresh.stage.path().join(OBJECTS).join(object.hex());
-                store.mend_object(*object, &from)?;
+                store.mend_object(object, &from)?;
                 self.now(&thing, Remedy::Mended);
             }
-        }
+            Ok(())
+        })?;
         let thing = Thing::Layer(diff_id);
         let dir = self.store.layer_path(diff_id);
         let mut faults = Vec::new();
@@ -137,8 +138,10 @@ impl Fsck<'_> {
                 faults.extend(why.map(|why| (format!("{name} of layer {diff_id}"), is, why)));
             }
             let why = match self.store.layer_info(diff_id) {
-                Ok(info) if info == fresh.info => None,
-                Ok(_) => Some("is not what the layer has".to_owned()),
+                Ok(info) => match fresh.facts.are(&info)? {
+                    true => None,
+                    false => Some("is not what the layer has".to_owned()),
+                },
                 Err(e) => Some(of_info(&e)),
             };
             let what = format!("{INFO} of layer {diff_id}");
@@ -154,9 +157,9 @@ impl Fsck<'_> {
             self.fault(thing.clone(), what, &path, why, Remedy::Repair);
         }
         if let Some(store) = self.mend {
-            let Fresh { stage, info } = fresh;
+            let Fresh { stage, facts } = fresh;
             std::fs::remove_dir_all(stage.path().join(OBJECTS))?;
-            store.mend_layer(diff_id, stage, &info)?;
+            store.mend_layer(diff_id, stage, &facts)?;
             self.now(&thing, Remedy::Mended);
         }
         Ok(())
@@ -307,7 +310,7 @@ fn needs(table: &std::path::Path, objects: &mut BTreeMap<Digest, u64>) -> Result
 }
 
 /// Digest of a tar, and what the store is to know of its layer.
-type Made = Result<(Digest, LayerInfo)>;
+type Made = Result<(Digest, LayerFacts)>;
 
 /// Unpacks a blob again into `stage`; what is left of the blob is given back.
 fn again<R: BufRead>(how: Compression, from: R, stage: &Staging) -> Result<(Made, R)> {
@@ -319,8 +322,8 @@ fn again<R: BufRead>(how: Compression, from: R, stage: &Staging) -> Result<(Made
     let (decoder, digest) = tar.finish();
     let made = unpacked.and_then(|unpacked| {
         read?;
-        let objects = unpacked.objects.into_iter().collect();
-        Ok((digest, LayerInfo { size, objects }))
+        let objects = unpacked.objects;
+        Ok((digest, LayerFacts { size, objects }))
     });
     Ok((made, decoder.into_inner()))
 }

@@ -5,9 +5,10 @@ use super::plan::{Done, Job, Ready, invalid};
 use super::progress::{Outcome, Progress};
 use super::stream::{Decoder, Limited, Limits};
 use super::{FoundLayer, Unpack};
-use crate::image::digest::{Digest, Digesting};
+use crate::image::digest::Digesting;
 use crate::image::oci::{Compression, Descriptor, compression_of, digest_of};
-use crate::image::store::{BlobWriter, LayerInfo, Staging, Store};
+use crate::image::spill::Digests;
+use crate::image::store::{BlobWriter, LayerFacts, Staging, Store};
 use crate::vfs::error::Context;
 use crate::vfs::{Error, Result};
 use nix::errno::Errno;
@@ -116,7 +117,7 @@ fn read(work: &Work<'_>, job: &Job, stop: &AtomicBool) -> Result<Done> {
     }
     let unpacked = staged.map(|(stage, objects)| {
         let size = tar_size;
-        (diff_id, stage, LayerInfo { size, objects })
+        (diff_id, stage, LayerFacts { size, objects })
     });
     Ok(Done {
         file: layer.file.clone(),
@@ -142,11 +143,7 @@ fn open(work: &Work<'_>, job: &Job) -> Result<(Box<dyn Read + Send>, u64)> {
 }
 
 /// Has it unpacked, if it is to be, and reads it to its end.
-fn unpack(
-    work: &Work<'_>,
-    job: &Job,
-    tar: &mut impl Read,
-) -> Result<Option<(Staging, Vec<Digest>)>> {
+fn unpack(work: &Work<'_>, job: &Job, tar: &mut impl Read) -> Result<Option<(Staging, Digests)>> {
     let staged = match job.want_layer {
         true => {
             let stage = work.store.staging()?;

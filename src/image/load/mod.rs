@@ -28,6 +28,7 @@ pub use stream::Limits;
 use crate::image::digest::Digest;
 use crate::image::oci::{self, Descriptor, PlatformSpec};
 use crate::image::reference::Reference;
+use crate::image::spill::Digests;
 use crate::image::store::Store;
 use crate::vfs::Result;
 use crate::vfs::error::Context;
@@ -49,7 +50,7 @@ pub trait Unpack: Sync {
         layer_tar: &mut dyn Read,
         diff_id: Digest,
         stage: &Path,
-    ) -> Result<Vec<Digest>>;
+    ) -> Result<Digests>;
 
     /// All layers of an image are there: makes what is made once for an image, and publishes it
     /// under the chain ID of these layers, lowest first.

@@ -5,7 +5,7 @@ use super::{Found, FoundLayer};
 use crate::image::digest::Digest;
 use crate::image::oci::{Descriptor, ImageConfiguration, PlatformSpec, digest_of};
 use crate::image::reference::Reference;
-use crate::image::store::{LayerInfo, PendingBlob, Staging, Store};
+use crate::image::store::{LayerFacts, PendingBlob, Staging, Store};
 use crate::vfs::{Error, Result};
 use nix::errno::Errno;
 use std::collections::{BTreeSet, HashMap};
@@ -26,7 +26,7 @@ pub(super) struct Done {
     pub file: String,
     pub descriptor: Descriptor,
     pub blob: Option<PendingBlob>,
-    pub unpacked: Option<(Digest, Staging, LayerInfo)>,
+    pub unpacked: Option<(Digest, Staging, LayerFacts)>,
 }
 
 /// All layers of a source.
@@ -48,8 +48,8 @@ impl Ready {
     /// Makes them visible.
     pub fn publish(&mut self, store: &Store) -> Result<()> {
         for done in self.done.drain(..) {
-            if let Some((diff_id, stage, info)) = done.unpacked {
-                store.publish_layer(diff_id, stage, &info)?;
+            if let Some((diff_id, stage, facts)) = done.unpacked {
+                store.publish_layer(diff_id, stage, &facts)?;
             }
             if let Some(blob) = done.blob {
                 store.publish_blob(blob)?;

@@ -4,17 +4,20 @@
 //! * [`Records`] and [`Bytes`] are kept in [pages](Pages). They share one limit; the pages that were
 //!   not used for longest go to a file.
 //! * A [`Sorter`] sorts what is larger than memory, in runs.
-//! * A [`Spool`] takes what is written once and read once, from the beginning.
+//! * A [`Spool`] takes what is written once and then read from the beginning.
+//! * [`Digests`] are such a list, sorted.
 //!
 //! Below the limit no file is made. The files have no name: whatever becomes of the process, nothing
 //! is left of them. They are read and written, not mapped, since a page that is mapped counts as
 //! memory of the process.
 
+mod digests;
 mod pages;
 mod records;
 mod sort;
 mod spool;
 
+pub use digests::{DigestSorter, Digests};
 pub use pages::Pages;
 pub use records::{Bytes, Record, Records};
 pub use sort::{Item, Sorter, beginning};

@@ -1,4 +1,4 @@
-//! What is written once, and then read once from the beginning.
+//! What is written once, and then read from the beginning.
 
 use super::Room;
 use crate::vfs::Result;

@@ -9,6 +9,7 @@ use super::blobs::digests_in;
 use super::publish::{step, sync_parent, sync_tree};
 use super::{CHAINS, LAYERS, OBJECTS, Staging, Store, Temp};
 use crate::image::digest::Digest;
+use crate::image::spill::Digests;
 use crate::vfs::error::Context;
 use crate::vfs::{Error, Result};
 use nix::errno::Errno;
@@ -32,15 +33,41 @@ pub struct LayerInfo {
     pub objects: Vec<Digest>,
 }
 
-/// Writes down in a staged layer what the store knows of it.
-pub(super) fn seal(stage: &Path, diff_id: Digest, info: &LayerInfo) -> Result<()> {
+/// What is to be known of a layer that was just unpacked.
+#[derive(Debug)]
+pub struct LayerFacts {
+    /// Size of its tar, uncompressed.
+    pub size: u64,
+    /// The objects that it refers to.
+    pub objects: Digests,
+}
+
+impl LayerFacts {
+    /// True if that is what was written down.
+    pub fn are(&self, info: &LayerInfo) -> Result<bool> {
+        let mut said = info.objects.iter();
+        let mut same = self.size == info.size;
+        self.objects.each(|object| {
+            same &= said.next() == Some(&object);
+            Ok(())
+        })?;
+        Ok(same && said.next().is_none())
+    }
+}
+
+/// Writes down in a staged layer what the store is to know of it: a [`LayerInfo`].
+pub(super) fn seal(stage: &Path, diff_id: Digest, facts: &LayerFacts) -> Result<()> {
     let what = || format!("unpacked layer {diff_id}: {INFO}");
-    // not as one text: a layer may refer to a million objects
+    // piece by piece: a layer may refer to a million objects
     let mut to = BufWriter::new(File::create(stage.join(INFO)).context(what)?);
-    serde_json::to_writer(&mut to, info)
-        .map_err(io::Error::from)
-        .context(what)?;
-    to.flush().context(what)
+    let mut between = "";
+    write!(to, "{{\"size\":{},\"objects\":[", facts.size).context(what)?;
+    facts.objects.each(|object| {
+        write!(to, "{between}\"{object}\"").context(what)?;
+        between = ",";
+        Ok(())
+    })?;
+    write!(to, "]}}").and_then(|()| to.flush()).context(what)
 }
 
 impl Store {
@@ -98,37 +125,23 @@ impl Store {
     }
 
     /// Makes an unpacked layer visible, and before it the objects that lie in its folder
-    /// `objects`, each named by its 64 digits. All that `info` names are there then.
-    pub fn publish_layer(&self, diff_id: Digest, stage: Staging, info: &LayerInfo) -> Result<()> {
+    /// `objects`, each named by its 64 digits. All that `facts` name are there then.
+    pub fn publish_layer(&self, diff_id: Digest, stage: Staging, facts: &LayerFacts) -> Result<()> {
         let what = || format!("unpacked layer {diff_id}");
         if self.has_layer(diff_id) {
             return Ok(());
         }
-        let mut info = info.clone();
-        info.objects.sort_unstable();
-        info.objects.dedup();
-        self.publish_objects(stage.path()).context(what)?;
-        if let Some(missing) = info.objects.iter().find(|o| !self.has_object(**o)) {
-            return Err(Error::because(
-                Errno::ENOENT,
-                format!("{}: its object {missing} is missing", what()),
-            ));
+        let dir = stage.path().join(NEW_OBJECTS);
+        let publish = |object: Digest| self.place_object(object, &dir.join(object.hex()));
+        facts.objects.each(publish).context(what)?;
+        // those that were there already
+        match fs::remove_dir_all(&dir) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            removed => removed.context(|| dir.display().to_string())?,
         }
-        seal(stage.path(), diff_id, &info)?;
+        seal(stage.path(), diff_id, facts)?;
         sync_tree(stage.path())?;
         stage.publish(&self.layer_path(diff_id))
-    }
-
-    fn publish_objects(&self, stage: &Path) -> Result<()> {
-        let dir = stage.join(NEW_OBJECTS);
-        if !dir.exists() {
-            return Ok(());
-        }
-        for object in digests_in(&dir)? {
-            self.place_object(object, &dir.join(object.hex()))?;
-        }
-        // those that were there already
-        fs::remove_dir_all(&dir).context(|| dir.display().to_string())
     }
 
     fn place_object(&self, object: Digest, from: &Path) -> Result<()> {
@@ -137,7 +150,13 @@ impl Store {
         }
         let place = self.object_place(object)?;
         let what = || format!("object {object}");
-        File::open(from).and_then(|f| f.sync_all()).context(what)?;
+        let file = File::open(from).map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound => {
+                Error::because(Errno::ENOENT, format!("its object {object} is missing"))
+            }
+            _ => Error::from(e).context(what()),
+        })?;
+        file.sync_all().context(what)?;
         step("publish an object")?;
         fs::rename(from, &place).context(what)?;
         sync_parent(&place)

@@ -5,7 +5,7 @@
 //! or what is whole.
 
 use super::publish::{self, remove, sync_parent, sync_tree};
-use super::{BLOBS, Exclusive, LAYOUT, LAYOUT_TEXT, LayerInfo, Staging, TMP};
+use super::{BLOBS, Exclusive, LAYOUT, LAYOUT_TEXT, LayerFacts, Staging, TMP};
 use crate::image::digest::Digest;
 use crate::vfs::Result;
 use crate::vfs::error::Context;
@@ -30,8 +30,8 @@ impl Exclusive {
     }
 
     /// Replaces an unpacked layer, whose objects are there.
-    pub fn mend_layer(&self, diff_id: Digest, stage: Staging, info: &LayerInfo) -> Result<()> {
-        super::layers::seal(stage.path(), diff_id, info)?;
+    pub fn mend_layer(&self, diff_id: Digest, stage: Staging, facts: &LayerFacts) -> Result<()> {
+        super::layers::seal(stage.path(), diff_id, facts)?;
         sync_tree(stage.path())?;
         stage.replace(&self.layer_path(diff_id))
     }

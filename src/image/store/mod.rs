@@ -30,7 +30,7 @@ pub use blobs::{BlobWriter, PendingBlob};
 pub use collect::{Garbage, Usage};
 pub use contents::StoreContents;
 pub use images::{Image, same_count};
-pub use layers::{INFO, LayerInfo};
+pub use layers::{INFO, LayerFacts, LayerInfo};
 pub use names::Entry;
 pub use pins::{Pin, User};
 pub use publish::{Staging, Temp};

@@ -230,13 +230,7 @@ fn documents_that_do_not_fit_together_are_refused() {
 fn a_failing_unpacker_leaves_the_store_as_it_was() {
     struct Fails;
     impl Unpack for Fails {
-        fn unpack(
-            &self,
-            _: &Store,
-            _: &mut dyn Read,
-            _: Digest,
-            stage: &Path,
-        ) -> Result<Vec<Digest>> {
+        fn unpack(&self, _: &Store, _: &mut dyn Read, _: Digest, stage: &Path) -> Result<Digests> {
             fs::write(stage.join("pack"), "half")?;
             Err(Error::because(Errno::EINVAL, "a hostile tar"))
         }

@@ -248,17 +248,11 @@ fn a_layer_that_is_gone_is_made_from_its_blob() {
 fn an_unpacker_that_reads_nothing_is_no_fault_of_the_layer() {
     struct Lazy;
     impl Unpack for Lazy {
-        fn unpack(
-            &self,
-            _: &Store,
-            _: &mut dyn Read,
-            _: Digest,
-            stage: &Path,
-        ) -> Result<Vec<Digest>> {
+        fn unpack(&self, _: &Store, _: &mut dyn Read, _: Digest, stage: &Path) -> Result<Digests> {
             let object = Digest::of(b"large");
             fs::create_dir(stage.join("objects"))?;
             fs::write(stage.join("objects").join(object.hex()), "large")?;
-            Ok(vec![object])
+            Digests::of([object])
         }
         fn finish(&self, _: &Store, _: &[Digest]) -> Result<()> {
             Ok(())

@@ -8,6 +8,7 @@ use super::*;
 use crate::image::digest::Digest;
 use crate::image::oci::{CONFIG, Descriptor, LAYER, MANIFEST, chain_id, descriptor, render};
 use crate::image::reference::Reference;
+use crate::image::spill::Digests;
 use serde_json::json;
 use std::io::Write;
 use tempfile::TempDir;
@@ -51,11 +52,12 @@ impl Bed {
         fs::create_dir(stage.path().join("objects")).unwrap();
         let object = Digest::of(format!("object {seed}").as_bytes());
         fs::write(stage.path().join("objects").join(object.hex()), "large").unwrap();
-        let info = LayerInfo {
+        let facts = LayerFacts {
             size: 7,
-            objects: vec![object],
+            objects: Digests::of([object]).unwrap(),
         };
-        self.store.publish_layer(diff_id, stage, &info).unwrap();
+        self.store.publish_layer(diff_id, stage, &facts).unwrap();
+        assert!(facts.are(&self.store.layer_info(diff_id).unwrap()).unwrap());
         let mut index = self.store.temp().unwrap();
         let empty = crate::image::merge::Merge::new().unwrap().finish();
         crate::image::index::write(&empty, index.file()).unwrap();
@@ -379,14 +381,14 @@ fn what_is_not_published_leaves_nothing() {
 #[test]
 fn a_layer_without_its_object_is_not_published() {
     let bed = Bed::new();
-    let info = LayerInfo {
+    let facts = LayerFacts {
         size: 0,
-        objects: vec![Digest::of(b"gone")],
+        objects: Digests::of([Digest::of(b"gone")]).unwrap(),
     };
     let stage = bed.store.staging().unwrap();
     let e = bed
         .store
-        .publish_layer(Digest::of(b"l"), stage, &info)
+        .publish_layer(Digest::of(b"l"), stage, &facts)
         .unwrap_err();
     assert!(e.reason().contains("is missing"), "{e}");
     assert!(!bed.store.has_layer(Digest::of(b"l")));
@@ -394,7 +396,7 @@ fn a_layer_without_its_object_is_not_published() {
     bed.unpack(Digest::of(b"m"), "first");
     let stage = bed.store.staging().unwrap();
     bed.store
-        .publish_layer(Digest::of(b"m"), stage, &info)
+        .publish_layer(Digest::of(b"m"), stage, &facts)
         .unwrap();
     assert_eq!(
         fs::read(bed.store.layer_path(Digest::of(b"m")).join("pack")).unwrap(),
