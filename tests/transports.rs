@@ -8,10 +8,13 @@
 mod live;
 
 use live::{Stack, may_mount, skip, text, wait_for};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::fs;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -335,4 +338,40 @@ fn where_others_want_the_processors_threads_do_not_yield() {
     stack.umount();
     daemon.wait().unwrap();
     assert!(yielding * 4 < seen, "{yielding} of {seen} times");
+}
+
+/// What is known is asked of nobody: with the program that serves the mount stopped, files that
+/// were read before can be looked at, opened, read and closed, as often as one likes.
+#[test]
+fn what_was_read_before_is_answered_without_a_message() {
+    if !may_mount() {
+        return;
+    }
+    let stack = Stack::new(1);
+    stack.lower(0, "dir/file", "content");
+    let mut command = Command::new(live::VELLUM);
+    command
+        .args(["mount", "--lower"])
+        .args([&stack.lowers[0], &stack.mnt]);
+    assert!(command.status().unwrap().success());
+    let [pid] = stack.daemons()[..] else {
+        panic!("daemons: {:?}", stack.daemons())
+    };
+    let look = || {
+        Command::new("timeout")
+            .args(["-s", "KILL", "20", "sh", "-ec"])
+            .arg("for i in 1 2 3; do stat -c '%s %b %Y' \"$1\"; cat \"$1\"; echo; done; ls -l \"${1%/*}\"")
+            .args([Path::new("sh"), &stack.mnt.join("dir/file")])
+            .output()
+            .unwrap()
+    };
+    let before = look();
+    assert!(before.status.success(), "{}", text(&before));
+    let pid = Pid::from_raw(pid);
+    kill(pid, Signal::SIGSTOP).unwrap();
+    let meanwhile = look();
+    kill(pid, Signal::SIGCONT).unwrap();
+    assert!(meanwhile.status.success(), "{}", text(&meanwhile));
+    assert_eq!(before.stdout, meanwhile.stdout);
+    stack.umount();
 }

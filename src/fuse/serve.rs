@@ -212,6 +212,8 @@ impl Ready {
         let mounted = Arc::new(mount(mountpoint, options, read_only)?);
         let mut options = options.clone();
         options.acl &= engine.keeps_acls();
+        // where nothing is written it only has the kernel ask for a file's blocks after each close
+        options.writeback &= !engine.read_only();
         if options.allow == Allow::Root {
             // the kernel knows no such thing: others are kept out when they ask, so they have to ask
             options.timeout = Duration::ZERO;
