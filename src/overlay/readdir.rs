@@ -21,18 +21,27 @@ const DOT_DOT: u64 = 2;
 /// The names in a directory at one moment.
 #[derive(Debug)]
 pub(super) struct Snapshot {
-    entries: Vec<(u64, Kind, Box<[u8]>)>,
+    entries: Vec<Entry>,
     outdated: AtomicBool,
 }
 
+#[derive(Debug)]
+struct Entry {
+    cookie: u64,
+    kind: Kind,
+    /// The lower's, of whose name the upper had nothing.
+    below: bool,
+    name: Box<[u8]>,
+}
+
 impl Snapshot {
-    fn new(mut entries: Vec<(u64, Kind, Box<[u8]>)>) -> Snapshot {
-        entries.sort_unstable_by(|a, b| (a.0, &a.2).cmp(&(b.0, &b.2)));
+    fn new(mut entries: Vec<Entry>) -> Snapshot {
+        entries.sort_unstable_by(|a, b| (a.cookie, &a.name).cmp(&(b.cookie, &b.name)));
         // two names of one cookie would share a place to go on from
         let mut last = 0;
         for entry in &mut entries {
-            entry.0 = entry.0.max(last + 1);
-            last = entry.0;
+            entry.cookie = entry.cookie.max(last + 1);
+            last = entry.cookie;
         }
         Snapshot {
             entries,
@@ -45,8 +54,13 @@ impl Snapshot {
         self.outdated.store(true, Ordering::Release);
     }
 
+    fn is_outdated(&self) -> bool {
+        self.outdated.load(Ordering::Acquire)
+    }
+
     pub(super) fn subdirs(&self) -> u32 {
-        self.entries.iter().filter(|e| e.1 == Kind::Dir).count() as u32
+        let dirs = self.entries.iter().filter(|e| e.kind == Kind::Dir);
+        dirs.count() as u32
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -82,12 +96,22 @@ impl Engine {
                 None => self.snapshot(node)?,
             }
         };
-        let first = snapshot.entries.partition_point(|e| e.0 <= cookie);
-        for (cookie, _, name) in &snapshot.entries[first..] {
-            let Some(child) = self.child_of(node, name)? else {
+        // names change under the namespace lock for writing only: what is not outdated now stays so
+        let below = {
+            let state = node.state.lock();
+            let shows = matches!(state.place, Place::Root | Place::Upper(..));
+            state.lower.filter(|_| shows && !snapshot.is_outdated())
+        };
+        let first = snapshot.entries.partition_point(|e| e.cookie <= cookie);
+        for entry in &snapshot.entries[first..] {
+            let child = match below {
+                Some(lower) if entry.below => self.lower_child(lower, &entry.name)?,
+                _ => self.child_of(node, &entry.name)?,
+            };
+            let Some(child) = child else {
                 continue;
             };
-            if !self.list_child(&child, *cookie, name, plus, emit)? {
+            if !self.list_child(&child, entry.cookie, &entry.name, plus, emit)? {
                 return Ok(());
             }
         }
@@ -168,7 +192,7 @@ impl Engine {
             )
         };
         if let Some(kept) = kept
-            && !kept.outdated.load(Ordering::Acquire)
+            && !kept.is_outdated()
         {
             return Ok(kept);
         }
@@ -187,7 +211,7 @@ impl Engine {
         node: &Arc<Node>,
         marks: &crate::upper::DirMarks,
         lower: Option<&Listing>,
-        entries: &mut Vec<(u64, Kind, Box<[u8]>)>,
+        entries: &mut Vec<Entry>,
     ) -> Result<()> {
         let fd = self.dir_fd(node)?;
         let mut covered: HashSet<Box<[u8]>> = HashSet::new();
@@ -196,7 +220,12 @@ impl Engine {
                 covered.insert(name.into());
             }
             if let Some(kind) = kind {
-                entries.push((self.key.of(name), kind, name.into()));
+                entries.push(Entry {
+                    cookie: self.key.of(name),
+                    kind,
+                    below: false,
+                    name: name.into(),
+                });
             }
             Ok(())
         })?;
@@ -204,7 +233,12 @@ impl Engine {
         for entry in lower.entries() {
             let name = lower.name(entry);
             if !covered.contains(name) {
-                entries.push((entry.cookie, entry.kind, name.into()));
+                entries.push(Entry {
+                    cookie: entry.cookie,
+                    kind: entry.kind,
+                    below: true,
+                    name: name.into(),
+                });
             }
         }
         Ok(())
