@@ -6,6 +6,7 @@ use super::node::{Group, Node, Place};
 use crate::sys::{Loc, loc, xattr};
 use crate::vfs::{Attr, Caller, Error, Kind, NodeId, Result, SetAttr, SetTime, Time};
 use nix::errno::Errno;
+use rustix::fs::Stat;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
@@ -45,6 +46,11 @@ impl Engine {
 
     /// The attributes of a file with a node, as shown.
     pub(super) fn node_attr(&self, node: &Arc<Node>) -> Result<Attr> {
+        self.node_attr_of(node, None)
+    }
+
+    /// The same, with what the upper has just said of it.
+    pub(super) fn node_attr_of(&self, node: &Arc<Node>, said: Option<&Stat>) -> Result<Attr> {
         let (place, lower, metacopy, unlinked) = {
             let state = node.state.lock();
             let unlinked = state.unlinked.as_deref().copied();
@@ -55,7 +61,8 @@ impl Engine {
             Place::Lower => return self.lower_attr(self.lower.attr(lower.ok_or_else(stale)?)?),
             Place::LowerUnlinked => unlinked.ok_or_else(stale)?,
             Place::Root | Place::Upper(..) | Place::Held(_) => {
-                loc::attr_of(&self.stat(node)?, node.id)?
+                let st = said.map_or_else(|| self.stat(node), |st| Ok(*st))?;
+                loc::attr_of(&st, node.id)?
             }
         };
         if node.kind == Kind::Dir {
@@ -146,6 +153,7 @@ impl Engine {
         let (Some(SetTime::At(mtime)), true) = (set.mtime, *set == times) else {
             return Ok(None);
         };
+        self.writable()?;
         let _ns = self.ns.read();
         let attr = match self.nodes.get(id) {
             None => self.lower_attr(self.lower.attr(id)?)?,

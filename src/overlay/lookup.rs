@@ -22,10 +22,10 @@ pub(super) enum Child {
 }
 
 /// Which side shows a name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Side {
-    /// The upper.
-    Upper,
+    /// The upper, and what it says of the file.
+    Upper(Stat),
     /// The lower: the upper has nothing of that name.
     Lower,
     /// The lower, as the directory has no upper part.
@@ -64,10 +64,10 @@ impl Engine {
 
     fn look(&self, parent: NodeId, name: &[u8]) -> Result<Option<Attr>> {
         let _ns = self.ns.read();
-        match self.child(parent, name)? {
+        match self.child_on(parent, name)? {
             None => Ok(None),
-            Some(child) => {
-                let attr = self.child_attr(&child);
+            Some((child, side)) => {
+                let attr = self.child_attr(&child, side);
                 if attr.is_err() {
                     self.forget_in_ns(child.id(), 1);
                 }
@@ -82,18 +82,16 @@ impl Engine {
         self.forget_in_ns(id, lookups);
     }
 
-    pub(super) fn child_attr(&self, child: &Child) -> Result<Attr> {
-        match child {
-            Child::Node(node) => self.node_attr(node),
-            Child::Lower(attr) => self.lower_attr(*attr),
+    pub(super) fn child_attr(&self, child: &Child, side: Side) -> Result<Attr> {
+        match (child, side) {
+            (Child::Node(node), Side::Upper(st)) => self.node_attr_of(node, Some(&st)),
+            (Child::Node(node), _) => self.node_attr(node),
+            (Child::Lower(attr), _) => self.lower_attr(*attr),
         }
     }
 
     /// Finds a name. With the namespace lock held.
     pub(super) fn child(&self, parent: NodeId, name: &[u8]) -> Result<Option<Child>> {
-        if name == b"." || name == b".." {
-            return self.dot(parent, name).map(Some);
-        }
         let found = self.child_on(parent, name)?;
         Ok(found.map(|(child, _)| child))
     }
@@ -102,6 +100,9 @@ impl Engine {
     pub(super) fn child_on(&self, parent: NodeId, name: &[u8]) -> Result<Option<(Child, Side)>> {
         if name.len() > NAME_MAX {
             return Err(Error::new(Errno::ENAMETOOLONG));
+        }
+        if name == b"." || name == b".." {
+            return Ok(Some((self.dot(parent, name)?, Side::Unasked)));
         }
         match self.nodes.get(parent) {
             Some(node) => self.child_of_on(&node, name),
@@ -150,7 +151,12 @@ impl Engine {
         Ok(found.map(|(child, _)| child))
     }
 
-    fn child_of_on(&self, parent: &Arc<Node>, name: &[u8]) -> Result<Option<(Child, Side)>> {
+    /// The same, and which side it is on.
+    pub(super) fn child_of_on(
+        &self,
+        parent: &Arc<Node>,
+        name: &[u8],
+    ) -> Result<Option<(Child, Side)>> {
         if parent.kind != Kind::Dir {
             return Err(Error::new(Errno::ENOTDIR));
         }
@@ -168,7 +174,7 @@ impl Engine {
                     UpperEntry::Whiteout => return Ok(None),
                     UpperEntry::Present(st) => {
                         let child = self.upper_child(parent, fd.as_fd(), name, &st)?;
-                        return Ok(Some((child, Side::Upper)));
+                        return Ok(Some((child, Side::Upper(st))));
                     }
                     UpperEntry::Absent => Side::Lower,
                 }

@@ -6,7 +6,7 @@
 //! out when they come to be shown.
 
 use super::Engine;
-use super::lookup::Child;
+use super::lookup::{Child, Side};
 use super::node::{Node, Place};
 use crate::lower::Listing;
 use crate::vfs::{DirEntry, Kind, NodeId, Result};
@@ -104,14 +104,17 @@ impl Engine {
         };
         let first = snapshot.entries.partition_point(|e| e.cookie <= cookie);
         for entry in &snapshot.entries[first..] {
-            let child = match below {
-                Some(lower) if entry.below => self.lower_child(lower, &entry.name)?,
-                _ => self.child_of(node, &entry.name)?,
+            let found = match below {
+                Some(lower) if entry.below => {
+                    let child = self.lower_child(lower, &entry.name)?;
+                    child.map(|child| (child, Side::Lower))
+                }
+                _ => self.child_of_on(node, &entry.name)?,
             };
-            let Some(child) = child else {
+            let Some(found) = found else {
                 continue;
             };
-            if !self.list_child(&child, entry.cookie, &entry.name, plus, emit)? {
+            if !self.list_child(found, entry.cookie, &entry.name, plus, emit)? {
                 return Ok(());
             }
         }
@@ -148,7 +151,8 @@ impl Engine {
             let Some(child) = self.lower_child(id, name)? else {
                 continue;
             };
-            if !self.list_child(&child, entry.cookie, name, plus, emit)? {
+            let found = (child, Side::Unasked);
+            if !self.list_child(found, entry.cookie, name, plus, emit)? {
                 return Ok(());
             }
         }
@@ -158,13 +162,13 @@ impl Engine {
     /// Shows one entry. Its lookup is kept only with `plus`, and only if the entry was taken.
     fn list_child(
         &self,
-        child: &Child,
+        (child, side): (Child, Side),
         cookie: u64,
         name: &[u8],
         plus: bool,
         emit: Emit<'_>,
     ) -> Result<bool> {
-        let shown = self.child_attr(child);
+        let shown = self.child_attr(&child, side);
         let taken = shown.as_ref().is_ok_and(|attr| {
             emit(&DirEntry {
                 ino: child.id(),

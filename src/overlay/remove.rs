@@ -50,7 +50,7 @@ impl Engine {
             return Err(Error::new(Errno::EISDIR));
         }
         let upper = self.writable()?;
-        if side != Side::Upper && dir {
+        if dir && !matches!(side, Side::Upper(_)) {
             self.check_empty(child)?; // before anything is copied up
         }
         let parent = self.dir_upper(parent)?;
@@ -60,7 +60,7 @@ impl Engine {
             known => known,
         };
         match (side, child) {
-            (Side::Upper, Child::Node(node)) => {
+            (Side::Upper(_), Child::Node(node)) => {
                 let below = self.below(&parent, name)?.is_some();
                 self.holding(node, &parent, name, || {
                     if dir && self.remove_bare(upper, node, fd.as_fd(), name, below)? {
@@ -69,7 +69,7 @@ impl Engine {
                     upper.remove(fd.as_fd(), name, child.kind(), below)
                 })?;
             }
-            (Side::Upper, Child::Lower(_)) => {
+            (Side::Upper(_), Child::Lower(_)) => {
                 return Err(Error::because(
                     Errno::EIO,
                     "upper: an entry came from nowhere",
@@ -85,7 +85,7 @@ impl Engine {
     fn side(&self, upper: &Upper, parent: &Node, fd: BorrowedFd<'_>, name: &[u8]) -> Result<Side> {
         let marks = parent.state.lock().marks.clone();
         match upper.entry(fd, name, &marks)? {
-            UpperEntry::Present(_) => Ok(Side::Upper),
+            UpperEntry::Present(st) => Ok(Side::Upper(st)),
             UpperEntry::Absent => Ok(Side::Lower),
             UpperEntry::Whiteout => Err(Error::new(Errno::ENOENT)),
         }
