@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// Files in each of the directories below.
-const FILES: usize = 20;
+const FILES: usize = 100;
 
 /// Which calls are about files. Requests and answers are calls, too, and none of these.
 const ABOUT_FILES: &[&str] = &[
