@@ -84,6 +84,28 @@ fn at_most(s: &Stack, what: &str, most: f64, work: impl FnOnce()) {
     );
 }
 
+/// A table that grows while threads use it holds up whoever opens a file, each time it is full.
+#[test]
+fn there_is_room_for_open_files_from_the_start() {
+    if !may_mount() {
+        return;
+    }
+    let s = Stack::new(1);
+    s.mount(&[]);
+    for pid in s.daemons() {
+        let number = |file: &str, line: &str, column| {
+            let text = fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap();
+            let line = text.lines().find(|l| l.starts_with(line)).unwrap();
+            let number = line.split_whitespace().nth(column).unwrap();
+            number.parse::<u64>().unwrap_or(u64::MAX)
+        };
+        let limit = number("limits", "Max open files", 3);
+        let room = number("status", "FDSize:", 1);
+        assert!(room >= limit.min(4096), "room for {room} of {limit}");
+    }
+    s.umount();
+}
+
 fn each(dir: &Path, mut what: impl FnMut(&Path)) {
     for i in 0..FILES {
         what(&dir.join(format!("file-{i}")));
