@@ -17,6 +17,7 @@ use crate::sys::ancestry::Ancestry;
 use crate::sys::fuse_dev::backing_open;
 use crate::sys::process::{
     Fork, apart, close_inherited, fork, leave_caller, raise_file_limit, share_arenas, trim_memory,
+    widen_file_table,
 };
 use crate::sys::room::IDLE;
 use crate::vfs::error::Context;
@@ -204,6 +205,7 @@ impl Ready {
     fn mount(stack: Stack<'_>, options: &MountOptions, mountpoint: &Path) -> Result<Ready> {
         refuse_nesting(stack.config(), mountpoint)?;
         raise_file_limit();
+        widen_file_table();
         share_arenas();
         // signals wait, in every thread to come, for the one that asks for them
         signals().thread_block()?;

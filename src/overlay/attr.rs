@@ -2,11 +2,12 @@
 
 use super::Engine;
 use super::copyup::Need;
-use super::node::{Node, Place};
+use super::node::{Group, Node, Place};
 use crate::sys::{Loc, loc, xattr};
 use crate::vfs::{Attr, Caller, Error, Kind, NodeId, Result, SetAttr, SetTime, Time};
 use nix::errno::Errno;
-use std::os::fd::AsFd;
+use rustix::fs::Stat;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 impl Engine {
@@ -45,20 +46,22 @@ impl Engine {
 
     /// The attributes of a file with a node, as shown.
     pub(super) fn node_attr(&self, node: &Arc<Node>) -> Result<Attr> {
-        let (place, lower, metacopy) = {
+        self.node_attr_of(node, None)
+    }
+
+    /// The same, with what the upper has just said of it.
+    pub(super) fn node_attr_of(&self, node: &Arc<Node>, said: Option<&Stat>) -> Result<Attr> {
+        let (place, lower, metacopy, unlinked) = {
             let state = node.state.lock();
-            (state.place.clone(), state.lower, state.metacopy)
+            let unlinked = state.unlinked.as_deref().copied();
+            (state.place.clone(), state.lower, state.metacopy, unlinked)
         };
         let stale = || Error::new(Errno::ESTALE);
         let mut attr = match place {
             Place::Lower => return self.lower_attr(self.lower.attr(lower.ok_or_else(stale)?)?),
-            Place::LowerUnlinked => {
-                let mut attr = self.lower.attr(lower.ok_or_else(stale)?)?;
-                attr.nlink = 0;
-                attr
-            }
+            Place::LowerUnlinked => unlinked.ok_or_else(stale)?,
             Place::Root | Place::Upper(..) | Place::Held(_) => {
-                let st = self.with_loc(node, |l| self.ownership.stat(l))?;
+                let st = said.map_or_else(|| self.stat(node), |st| Ok(*st))?;
                 loc::attr_of(&st, node.id)?
             }
         };
@@ -100,8 +103,8 @@ impl Engine {
             Some(size) => Need::Data(size),
             None => Need::Meta,
         };
-        if self.changes_nothing(id, set)? {
-            return self.getattr(id);
+        if let Some(attr) = self.unchanged_by(id, set)? {
+            return Ok(attr);
         }
         let node = self.copy_up(id, need)?;
         let _ns = self.ns.read();
@@ -111,9 +114,10 @@ impl Engine {
         }
         if let Some(mode) = set.mode {
             upper.step("chmod")?;
-            self.with_loc(&node, |l| {
+            self.with_inode(&node, |l| {
                 self.ownership.change(l, None, None, Some(mode & 0o7777))
             })?;
+            node.state.lock().forget_inherited();
         }
         if let Some(size) = set.size {
             upper.step("truncate")?;
@@ -122,32 +126,50 @@ impl Engine {
         if set.atime.is_some() || set.mtime.is_some() {
             upper.step("utimens")?;
             let mut told = node.told_mtime.lock();
-            self.with_loc(&node, |l| l.utimens(set.atime, set.mtime))?;
+            self.with_inode(&node, |l| l.utimens(set.atime, set.mtime))?;
             match set.mtime {
                 Some(SetTime::At(time)) => *told = Some(time),
-                Some(SetTime::Now) => *told = Some(self.node_attr(&node)?.mtime),
+                Some(SetTime::Now) => {
+                    let attr = self.node_attr(&node)?;
+                    *told = Some(attr.mtime);
+                    return Ok(attr);
+                }
                 None => {}
             }
         }
         self.node_attr(&node)
     }
 
-    /// True for the modification time that a lower file has already. With the writeback cache, the
-    /// kernel sends it when it has moved the time of change, as at every unlink and rename: no
-    /// reason to copy the file up. That time is then the kernel's to remember, as long as it does.
-    pub fn changes_nothing(&self, id: NodeId, set: &SetAttr) -> Result<bool> {
+    /// The attributes of a file that is to get the modification time that it has already, where
+    /// nothing has to be done for that. With the writeback cache, the kernel sends it when it has
+    /// moved the time of change, as at every unlink and rename: no reason to copy a lower file up,
+    /// nor to write to one that is gone but for those who use it. The time of change is then the
+    /// kernel's to remember, as long as it does.
+    pub fn unchanged_by(&self, id: NodeId, set: &SetAttr) -> Result<Option<Attr>> {
         let times = SetAttr {
             mtime: set.mtime,
             ..SetAttr::default()
         };
         let (Some(SetTime::At(mtime)), true) = (set.mtime, *set == times) else {
-            return Ok(false);
+            return Ok(None);
         };
+        self.writable()?;
         let _ns = self.ns.read();
-        if self.nodes.get(id).is_some_and(|node| node.on_upper()) {
-            return Ok(false);
-        }
-        Ok(self.lower.attr(id)?.mtime == mtime)
+        let attr = match self.nodes.get(id) {
+            None => self.lower_attr(self.lower.attr(id)?)?,
+            Some(node) => {
+                let in_tree = matches!(node.state.lock().place, Place::Root | Place::Upper(..));
+                if in_tree {
+                    return Ok(None);
+                }
+                let attr = self.node_attr(&node)?;
+                if node.on_upper() && attr.nlink > 0 {
+                    return Ok(None); // it has other names
+                }
+                attr
+            }
+        };
+        Ok((attr.mtime == mtime).then_some(attr))
     }
 
     fn set_owner(&self, node: &Arc<Node>, set: &SetAttr) -> Result<()> {
@@ -156,7 +178,9 @@ impl Engine {
         };
         let uid = map(set.uid, &|id| self.config.ids.uid_on_disk(id))?;
         let gid = map(set.gid, &|id| self.config.ids.gid_on_disk(id))?;
-        self.with_loc(node, |l| self.ownership.change(l, uid, gid, None))
+        self.with_inode(node, |l| self.ownership.change(l, uid, gid, None))?;
+        node.state.lock().forget_inherited();
+        Ok(())
     }
 
     fn truncate(&self, who: &Caller, node: &Arc<Node>, size: u64) -> Result<()> {
@@ -176,7 +200,7 @@ impl Engine {
     /// Takes the setuid bit away, and the setgid bit where it means that; as a write by someone
     /// without CAP_FSETID does.
     pub(super) fn clear_suid(&self, node: &Arc<Node>) -> Result<()> {
-        self.with_loc(node, |l| {
+        self.with_inode(node, |l| {
             let mode = self.ownership.stat(l)?.st_mode & 0o7777;
             let mut kept = mode & !libc::S_ISUID;
             if mode & libc::S_IXGRP != 0 {
@@ -207,5 +231,19 @@ impl Engine {
         let acl = xattr::get(Loc::Fd(fd.as_fd()), b"system.posix_acl_default")?;
         dir.state.lock().default_acl = Some(acl.is_some());
         Ok(acl)
+    }
+
+    /// Whose group a new entry of a directory in the upper gets. Under the namespace lock, writing.
+    pub(super) fn group_in(&self, dir: &Arc<Node>, fd: &OwnedFd) -> Result<Group> {
+        if let Some(group) = dir.state.lock().group {
+            return Ok(group);
+        }
+        let st = self.ownership.stat(Loc::Fd(fd.as_fd()))?;
+        let group = match st.st_mode & libc::S_ISGID {
+            0 => Group::Makers,
+            _ => Group::Dirs(st.st_gid),
+        };
+        dir.state.lock().group = Some(group);
+        Ok(group)
     }
 }

@@ -6,8 +6,10 @@
 //! parents first, and keep mode, owner and times.
 
 use super::Engine;
-use super::node::{Node, Place};
+use super::keep::{keep_ctime, keep_times};
+use super::node::{Held, Node, Place};
 use crate::lower::path_of;
+use crate::sys::loc::attr_of;
 use crate::sys::{Loc, Owned, xattr};
 use crate::upper::{Over, Staged, Upper};
 use crate::vfs::error::Context;
@@ -85,22 +87,28 @@ impl Engine {
         let upper = self.writable()?;
         let node = self.adopt(id)?;
         let attr = self.lower.attr(id)?;
-        let staged = upper.stage(Kind::Dir, 0, b"")?;
-        let at = upper.staged(&staged);
-        let held = self
-            .copy_attributes(upper, at, id, &attr)
-            .and_then(|()| at.open(OFlags::PATH | OFlags::NOFOLLOW));
+        let (staged, fd) = upper.stage_dir(attr.perm)?;
+        let ready = self.copy_attributes(upper, Loc::Open(fd.as_fd()), id, &attr);
         upper.discard(staged);
-        node.state.lock().place = Place::Held(Arc::new(held?));
+        ready?;
+        node.state.lock().place = Place::Held(Held::Path(Arc::new(fd)));
+
         Ok(node)
     }
 
     /// Makes a node for a lower file. Under the namespace lock, writing.
     pub(super) fn adopt(&self, id: NodeId) -> Result<Arc<Node>> {
+        match self.nodes.get(id) {
+            Some(node) => Ok(node),
+            None => self.adopt_as(id, self.lower.attr(id)?.kind),
+        }
+    }
+
+    /// The same, of a type that is known.
+    pub(super) fn adopt_as(&self, id: NodeId, kind: Kind) -> Result<Arc<Node>> {
         if let Some(node) = self.nodes.get(id) {
             return Ok(node);
         }
-        let kind = self.lower.attr(id)?.kind;
         // a tree that does not count looks its nodes up for ever
         let lookups = match self.lower.take_references(id)? {
             Some(n) => i64::try_from(n).unwrap_or(i64::MAX),
@@ -160,8 +168,8 @@ impl Engine {
         }
         let upper = self.writable()?;
         let attr = self.lower.attr(id)?;
-        let staged = upper.stage(Kind::Dir, 0, b"")?;
-        let at = upper.staged(&staged);
+        let (staged, made) = upper.stage_dir(attr.perm)?;
+        let at = Loc::Open(made.as_fd());
         let ready = self
             .record_origin(upper, at, id, &attr)
             .and_then(|()| self.copy_attributes(upper, at, id, &attr))
@@ -178,15 +186,18 @@ impl Engine {
             upper.publish(staged, fd.as_fd(), name, Over::Nothing)
         })
         .context(|| "copy-up of a directory")?;
-        let st = Loc::At(fd.as_fd(), name).stat()?;
+        let st = at.stat()?;
         let own = self.space.node(st.st_dev, st.st_ino);
-        let node = self.adopt(id)?;
+        parent.changed(0); // a listing says where it is to be looked for
+        let node = self.adopt_as(id, Kind::Dir)?;
         let mut state = node.state.lock();
         state.place = Place::Upper(parent.clone(), name.into());
         state.alias = Some(own);
-        state.kept_ctime = Some((crate::sys::loc::attr_of(&st, id)?.ctime, attr.ctime));
+        state.kept_ctime = Some((attr_of(&st, id)?.ctime, attr.ctime));
         drop(state);
         self.nodes.set_alias(own, id);
+        let evicted = self.dirs.lock().push(id, Arc::new(made));
+        drop(evicted); // closed outside the lock
         Ok(node)
     }
 
@@ -199,7 +210,7 @@ impl Engine {
             kind: attr.kind,
             rdev: attr.rdev,
         };
-        self.ownership.set(to, &owned)?;
+        upper.own(to, &owned)?;
         let list = self.lower.list_xattr(from)?;
         for name in xattr::names(&list) {
             let Some(value) = self.lower.get_xattr(from, name)? else {
@@ -264,13 +275,16 @@ impl Engine {
     ) -> Result<Staged> {
         let (staged, file) = match attr.kind {
             Kind::File => {
-                let (staged, file) = upper.stage_file()?;
+                let (staged, file) = upper.stage_file(attr.perm)?;
                 (staged, Some(file))
             }
-            Kind::Symlink => (upper.stage(attr.kind, 0, &self.lower.readlink(id)?)?, None),
+            Kind::Symlink => {
+                let target = self.lower.readlink(id)?;
+                (upper.stage(attr.kind, attr.perm, 0, &target)?, None)
+            }
             kind => {
                 let on_disk = self.ownership.kind_on_disk(kind);
-                (upper.stage(on_disk, attr.rdev, b"")?, None)
+                (upper.stage(on_disk, attr.perm, attr.rdev, b"")?, None)
             }
         };
         match self.fill_staged(upper, &staged, file, id, attr, need, metacopy) {
@@ -296,7 +310,10 @@ impl Engine {
         need: Need,
         metacopy: bool,
     ) -> Result<()> {
-        let at = upper.staged(staged);
+        let at = match &file {
+            Some(file) => Loc::Open(file.as_fd()),
+            None => upper.staged(staged),
+        };
         if let Some(file) = &file {
             if metacopy {
                 rustix::fs::ftruncate(file, attr.size)?;
@@ -396,7 +413,7 @@ impl Engine {
             // unlinked, but still in use: only an fd keeps it
             let held = upper.staged(&staged).open(OFlags::PATH | OFlags::NOFOLLOW);
             upper.discard(staged);
-            return Ok(Place::Held(Arc::new(held?)));
+            return Ok(Place::Held(Held::Path(Arc::new(held?))));
         };
         if !others.is_empty() {
             return self.publish_links(upper, names, staged);
@@ -430,7 +447,7 @@ impl Engine {
             return Ok(());
         }
         let fd = self.dir_fd(dir)?;
-        keep_times(dir, &fd, || upper.set_impure(fd.as_fd()))?;
+        keep_ctime(dir, &fd, || upper.set_impure(fd.as_fd()))?;
         dir.state.lock().marks.impure = true;
         Ok(())
     }
@@ -446,9 +463,10 @@ impl Engine {
             self.upper_file(node)?
         };
         let size = from.size()?;
-        let before = Loc::Fd(to.as_fd()).stat()?;
+        let at = Loc::Open(to.as_fd());
+        let before = at.stat()?;
         // the kernel drops file capabilities at a write, and this is not the user's
-        let caps = xattr::get(Loc::Fd(to.as_fd()), b"security.capability")?;
+        let caps = xattr::get(at, b"security.capability")?;
         upper.step("fill a metadata-only copy")?;
         let filled = from.copy_to(&to, len.min(size), len >= size);
         if filled.is_err() {
@@ -457,36 +475,17 @@ impl Engine {
             rustix::fs::ftruncate(&*to, before.st_size.cast_unsigned())?;
         }
         if let Some(caps) = caps {
-            xattr::set(Loc::Fd(to.as_fd()), b"security.capability", &caps, 0)?;
+            xattr::set(at, b"security.capability", &caps, 0)?;
         }
-        let was = crate::sys::loc::attr_of(&before, node.id)?;
-        Loc::Fd(to.as_fd()).utimens(Some(SetTime::At(was.atime)), Some(SetTime::At(was.mtime)))?;
+        let was = attr_of(&before, node.id)?;
+        at.utimens(Some(SetTime::At(was.atime)), Some(SetTime::At(was.mtime)))?;
         filled?;
         if !upper.config().volatile {
             to.sync_all()?;
         }
-        upper.remove_mark(Loc::Fd(to.as_fd()), "metacopy")?;
+        upper.remove_mark(at, "metacopy")?;
         node.state.lock().metacopy = false;
         self.files.forget_lower(id);
         Ok(())
     }
-}
-
-/// Runs a step of copy-up, which is no change of the directory, and keeps the directory's times.
-/// Its `ctime` moves on disk, where nothing can be done about it; it is shown as it was (`tar`
-/// takes a directory whose `ctime` moves for one that changed as it was read).
-pub(super) fn keep_times<T>(
-    node: &Node,
-    dir: &OwnedFd,
-    step: impl FnOnce() -> Result<T>,
-) -> Result<T> {
-    let at = Loc::Fd(dir.as_fd());
-    let attr = || crate::sys::loc::attr_of(&at.stat()?, node.id);
-    let was = attr()?;
-    let done = step()?;
-    at.utimens(Some(SetTime::At(was.atime)), Some(SetTime::At(was.mtime)))?;
-    let on_disk = attr()?.ctime;
-    let shown = node.state.lock().shown_ctime(was.ctime);
-    node.state.lock().kept_ctime = Some((on_disk, shown));
-    Ok(done)
 }

@@ -2,12 +2,13 @@
 
 use super::Engine;
 use super::copyup::Need;
-use super::node::{Node, Place};
+use super::node::{Group, Node, Place};
 use crate::sys::{Loc, Owned, loc};
-use crate::upper::{Over, Staged, Upper, UpperEntry};
+use crate::upper::{Over, Upper, UpperEntry};
 use crate::vfs::whiteout::{AufsName, NAME_MAX, aufs_name};
 use crate::vfs::{Attr, Caller, Error, Kind, NodeId, Result};
 use nix::errno::Errno;
+use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
@@ -18,6 +19,17 @@ struct New<'a> {
     umask: u32,
     rdev: u64,
     target: &'a [u8],
+}
+
+/// What a new entry gets from its maker and its directory.
+struct Inherited {
+    /// The directory's default ACL.
+    acl: Option<Vec<u8>>,
+    perm: u32,
+    uid: u32,
+    gid: u32,
+    /// The group is the directory's.
+    setgid: bool,
 }
 
 impl Engine {
@@ -131,12 +143,14 @@ impl Engine {
         let _ns = self.ns.write();
         let dir = self.dir_upper(parent)?;
         let fd = self.dir_fd(&dir)?;
-        let over = self.free_place(upper, &dir, &fd, name)?;
-        let below = self.below(&dir, name)?;
-        let opaque = new.kind == Kind::Dir && below == Some(Kind::Dir);
-        self.make_at(upper, who, &dir, &fd, name, new, over, opaque)?;
+        let gets = self.inherited(who, &dir, &fd, new)?;
+        let (file, opaque) = self.make_at(upper, &dir, &fd, name, new, &gets)?;
         dir.changed(i32::from(new.kind == Kind::Dir));
-        let st = self.ownership.stat(Loc::At(fd.as_fd(), name))?;
+        let at = match &file {
+            Some(file) => Loc::Open(file.as_fd()),
+            None => Loc::At(fd.as_fd(), name),
+        };
+        let st = self.ownership.stat(at)?;
         let own = self.space.node(st.st_dev, st.st_ino);
         let node = Node::new(own, new.kind, Place::Upper(dir.clone(), name.into()), None);
         {
@@ -144,6 +158,9 @@ impl Engine {
             state.marks.opaque = opaque;
             state.subdirs = Some(0);
             state.no_capability = true;
+            // what is there to inherit comes from the directory
+            let none = dir.state.lock().default_acl == Some(false);
+            state.default_acl = none.then_some(false);
         }
         let (node, fresh) = self.nodes.insert(node, 1);
         if !fresh {
@@ -151,6 +168,9 @@ impl Engine {
                 Errno::EIO,
                 "a new file has the number of one in use",
             ));
+        }
+        if let Some(file) = file {
+            self.files.made_upper(node.id, file);
         }
         let attr = self.shown(loc::attr_of(&st, node.id)?)?;
         *node.told_mtime.lock() = Some(attr.mtime);
@@ -196,21 +216,14 @@ impl Engine {
         })
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one caller, one step of its work"
-    )]
-    fn make_at(
+    /// What a new entry gets from its maker and its directory.
+    fn inherited(
         &self,
-        upper: &Upper,
         who: &Caller,
         dir: &Arc<Node>,
         fd: &OwnedFd,
-        name: &[u8],
         new: &New<'_>,
-        over: Over,
-        opaque: bool,
-    ) -> Result<()> {
+    ) -> Result<Inherited> {
         let acl = match new.kind {
             Kind::Symlink => None,
             _ => self.default_acl(dir)?,
@@ -219,87 +232,122 @@ impl Engine {
             Some(_) => new.mode & 0o7777,
             None => new.mode & 0o7777 & !new.umask,
         };
-        let parent = self.ownership.stat(Loc::Fd(fd.as_fd()))?;
-        let setgid = parent.st_mode & libc::S_ISGID != 0;
-        let uid = self.config.ids.uid_of_made(who.uid, self.own.0)?;
-        let gid = match setgid {
-            true => parent.st_gid,
-            false => self.config.ids.gid_of_made(who.gid, self.own.1)?,
+        let (setgid, gid) = match self.group_in(dir, fd)? {
+            Group::Dirs(gid) => (true, gid),
+            Group::Makers => (false, self.config.ids.gid_of_made(who.gid, self.own.1)?),
         };
-        let plain = over == Over::Nothing && !opaque && !self.ownership.is_overridden();
-        if plain && uid == self.own.0 && (setgid || gid == self.own.1) {
-            return self.make_plain(upper, fd.as_fd(), name, new, perm);
-        }
-        let staged = match (&acl, new.kind) {
-            (Some(acl), _) => upper.stage_under_acl(acl, new.kind, perm, new.rdev)?,
-            (None, Kind::File) => upper.stage(Kind::File, 0, b"")?,
-            (None, kind) => upper.stage(self.ownership.kind_on_disk(kind), new.rdev, new.target)?,
-        };
-        let ready = self.dress(
-            upper,
-            &staged,
-            new,
-            acl.is_none().then_some(perm),
-            (uid, gid),
+        Ok(Inherited {
+            acl,
+            perm,
+            uid: self.config.ids.uid_of_made(who.uid, self.own.0)?,
+            gid,
             setgid,
-            opaque,
-        );
+        })
+    }
+
+    /// Makes the entry. Returns the file, where it was opened, and whether a directory hides what
+    /// the lower has there.
+    fn make_at(
+        &self,
+        upper: &Upper,
+        dir: &Arc<Node>,
+        fd: &OwnedFd,
+        name: &[u8],
+        new: &New<'_>,
+        gets: &Inherited,
+    ) -> Result<(Option<File>, bool)> {
+        self.check_new_name(name)?;
+        let below = self.below(dir, name)?;
+        let ours = gets.uid == self.own.0 && (gets.setgid || gets.gid == self.own.1);
+        let plain = ours && !self.ownership.is_overridden();
+        if plain && below.is_none() {
+            // nobody looks whether the name is free: if it is not, the call says so
+            match Engine::make_plain(upper, fd.as_fd(), name, new, gets.perm) {
+                Err(e) if e.is(Errno::EEXIST) => {} // perhaps a whiteout, which hides nothing
+                made => return Ok((made?, false)),
+            }
+        }
+        let over = self.free_place(upper, dir, fd, name)?;
+        let opaque = new.kind == Kind::Dir && below == Some(Kind::Dir);
+        if plain && over == Over::Nothing && !opaque {
+            let made = Engine::make_plain(upper, fd.as_fd(), name, new, gets.perm)?;
+            return Ok((made, false));
+        }
+        let (staged, file) = match (&gets.acl, new.kind) {
+            (Some(acl), kind) => {
+                let staged = upper.stage_under_acl(acl, kind, gets.perm, new.rdev)?;
+                (staged, None)
+            }
+            (None, Kind::File) => {
+                let (staged, file) = upper.stage_file(gets.perm)?;
+                (staged, Some(file))
+            }
+            (None, kind) => {
+                let kind = self.ownership.kind_on_disk(kind);
+                (upper.stage(kind, gets.perm, new.rdev, new.target)?, None)
+            }
+        };
+        let at = match &file {
+            Some(file) => Loc::Open(file.as_fd()),
+            None => upper.staged(&staged),
+        };
+        let ready = self.dress(upper, at, new, gets, opaque);
         if let Err(e) = ready {
             upper.discard(staged);
             return Err(e);
         }
-        upper.publish(staged, fd.as_fd(), name, over)
+        upper.publish(staged, fd.as_fd(), name, over)?;
+        Ok((file, opaque))
     }
 
     /// Right in the tree: nothing to cover, and the owner is who we are.
     fn make_plain(
-        &self,
         upper: &Upper,
         fd: BorrowedFd<'_>,
         name: &[u8],
         new: &New<'_>,
         perm: u32,
-    ) -> Result<()> {
-        if new.kind == Kind::Symlink {
-            upper.step("symlink")?;
-            return Ok(rustix::fs::symlinkat(new.target, fd, name)?);
+    ) -> Result<Option<File>> {
+        match new.kind {
+            Kind::File => return upper.create_file(fd, name, perm).map(Some),
+            Kind::Symlink => {
+                upper.step("symlink")?;
+                rustix::fs::symlinkat(new.target, fd, name)?;
+            }
+            kind => upper.create(fd, name, kind, perm, new.rdev)?,
         }
-        upper.create(fd, name, new.kind, perm, new.rdev)
+        Ok(None)
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one caller, one step of its work"
-    )]
     fn dress(
         &self,
         upper: &Upper,
-        staged: &Staged,
+        at: Loc<'_>,
         new: &New<'_>,
-        perm: Option<u32>,
-        (uid, gid): (u32, u32),
-        setgid: bool,
+        gets: &Inherited,
         opaque: bool,
     ) -> Result<()> {
-        let at = upper.staged(staged);
         // what a default ACL made of the mode is on the file already
-        let perm = match perm {
-            Some(perm) => perm,
-            None => at.stat()?.st_mode & 0o777 | new.mode & 0o7000,
+        let perm = match gets.acl {
+            None => gets.perm,
+            Some(_) => at.stat()?.st_mode & 0o777 | new.mode & 0o7000,
         };
-        let inherited = if setgid && new.kind == Kind::Dir {
+        let inherited = if gets.setgid && new.kind == Kind::Dir {
             libc::S_ISGID
         } else {
             0
         };
         let owned = Owned {
-            uid,
-            gid,
+            uid: gets.uid,
+            gid: gets.gid,
             perm: perm | inherited,
             kind: new.kind,
             rdev: new.rdev,
         };
-        self.ownership.set(at, &owned)?;
+        match gets.acl {
+            Some(_) => self.ownership.set(at, &owned)?,
+            None => upper.own(at, &owned)?,
+        }
         if opaque {
             upper.set_opaque(at)?;
         }

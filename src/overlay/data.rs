@@ -80,10 +80,21 @@ impl Engine {
         let node = self.copy_up(id, Need::ALL)?;
         let _ns = self.ns.read();
         let file = self.upper_file(&node)?;
+        self.write_to(&node, &file, offset, data, kill_suidgid)
+    }
+
+    fn write_to(
+        &self,
+        node: &Arc<Node>,
+        file: &File,
+        offset: u64,
+        data: &[u8],
+        kill_suidgid: bool,
+    ) -> Result<usize> {
         self.writable()?.step("write")?;
         file.write_all_at(data, offset)?;
         if kill_suidgid {
-            self.clear_suid(&node)?;
+            self.clear_suid(node)?;
         }
         Ok(data.len())
     }
@@ -99,14 +110,13 @@ impl Engine {
         data: &[u8],
         kill_suidgid: bool,
     ) -> Result<usize> {
-        let written = self.write(id, offset, data, kill_suidgid)?;
+        let node = self.copy_up(id, Need::ALL)?;
         let _ns = self.ns.read();
-        if let Some(node) = self.nodes.get(id) {
-            let told = node.told_mtime.lock();
-            if let Some(time) = *told {
-                let file = self.upper_file(&node)?;
-                Loc::Fd(file.as_fd()).utimens(None, Some(SetTime::At(time)))?;
-            }
+        let file = self.upper_file(&node)?;
+        let written = self.write_to(&node, &file, offset, data, kill_suidgid)?;
+        let told = node.told_mtime.lock();
+        if let Some(time) = *told {
+            Loc::Open(file.as_fd()).utimens(None, Some(SetTime::At(time)))?;
         }
         Ok(written)
     }

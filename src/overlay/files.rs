@@ -53,6 +53,11 @@ impl<T: Clone> Side<T> {
         Ok(file)
     }
 
+    /// What is open for a node, if it is.
+    fn peek(&self, id: NodeId) -> Option<T> {
+        self.shard(id).lock().peek(&id).cloned()
+    }
+
     fn forget(&self, id: NodeId) {
         let gone = self.shard(id).lock().pop(&id);
         drop(gone);
@@ -85,6 +90,18 @@ impl Files {
         open: impl FnOnce() -> Result<Arc<File>, E>,
     ) -> Result<Arc<File>, E> {
         self.upper.get(id, open, |_| true)
+    }
+
+    /// The file of a node in the upper, if it is open.
+    pub(super) fn open_upper(&self, id: NodeId) -> Option<Arc<File>> {
+        self.upper.peek(id)
+    }
+
+    /// Keeps the file of a new node, which was opened as it was made: whoever makes a file writes
+    /// to it next.
+    pub(super) fn made_upper(&self, id: NodeId, file: File) {
+        let evicted = self.upper.shard(id).lock().push(id, Arc::new(file));
+        drop(evicted); // closed outside the lock
     }
 
     pub(super) fn forget_lower(&self, id: NodeId) {

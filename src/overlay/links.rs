@@ -6,7 +6,7 @@
 //! and marks the root of the upper so that the next mount counts them again.
 
 use super::Engine;
-use super::copyup::keep_times;
+use super::keep::keep_times;
 use super::lookup::Child;
 use super::node::{Node, Place};
 use crate::lower::{path_of, resolve_dir};
@@ -149,9 +149,13 @@ impl Engine {
         step: impl FnOnce() -> Result<()>,
     ) -> Result<()> {
         let id = child.id();
-        let names = match child.kind() {
+        let attr = match child {
+            Child::Lower(attr) => *attr,
+            Child::Node(_) => self.lower.attr(id)?,
+        };
+        let names = match attr.kind {
             Kind::Dir => 1,
-            _ => self.lower.attr(id)?.nlink,
+            _ => attr.nlink,
         };
         let mut hidden = 1;
         if names > 1 {
@@ -170,8 +174,10 @@ impl Engine {
             step()?;
         }
         if hidden >= names {
-            let node = self.adopt(id)?;
-            node.state.lock().place = Place::LowerUnlinked;
+            let node = self.adopt_as(id, attr.kind)?;
+            let mut state = node.state.lock();
+            state.place = Place::LowerUnlinked;
+            state.unlinked = Some(Box::new(Attr { nlink: 0, ..attr }));
         }
         Ok(())
     }

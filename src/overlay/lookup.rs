@@ -21,6 +21,17 @@ pub(super) enum Child {
     Lower(Attr),
 }
 
+/// Which side shows a name.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Side {
+    /// The upper, and what it says of the file.
+    Upper(Stat),
+    /// The lower: the upper has nothing of that name.
+    Lower,
+    /// The lower, as the directory has no upper part.
+    Unasked,
+}
+
 impl Child {
     pub(super) fn id(&self) -> NodeId {
         match self {
@@ -53,10 +64,10 @@ impl Engine {
 
     fn look(&self, parent: NodeId, name: &[u8]) -> Result<Option<Attr>> {
         let _ns = self.ns.read();
-        match self.child(parent, name)? {
+        match self.child_on(parent, name)? {
             None => Ok(None),
-            Some(child) => {
-                let attr = self.child_attr(&child);
+            Some((child, side)) => {
+                let attr = self.child_attr(&child, side);
                 if attr.is_err() {
                     self.forget_in_ns(child.id(), 1);
                 }
@@ -71,24 +82,34 @@ impl Engine {
         self.forget_in_ns(id, lookups);
     }
 
-    pub(super) fn child_attr(&self, child: &Child) -> Result<Attr> {
-        match child {
-            Child::Node(node) => self.node_attr(node),
-            Child::Lower(attr) => self.lower_attr(*attr),
+    pub(super) fn child_attr(&self, child: &Child, side: Side) -> Result<Attr> {
+        match (child, side) {
+            (Child::Node(node), Side::Upper(st)) => self.node_attr_of(node, Some(&st)),
+            (Child::Node(node), _) => self.node_attr(node),
+            (Child::Lower(attr), _) => self.lower_attr(*attr),
         }
     }
 
     /// Finds a name. With the namespace lock held.
     pub(super) fn child(&self, parent: NodeId, name: &[u8]) -> Result<Option<Child>> {
+        let found = self.child_on(parent, name)?;
+        Ok(found.map(|(child, _)| child))
+    }
+
+    /// Finds a name, and says which side it is on. With the namespace lock held.
+    pub(super) fn child_on(&self, parent: NodeId, name: &[u8]) -> Result<Option<(Child, Side)>> {
         if name.len() > NAME_MAX {
             return Err(Error::new(Errno::ENAMETOOLONG));
         }
         if name == b"." || name == b".." {
-            return self.dot(parent, name).map(Some);
+            return Ok(Some((self.dot(parent, name)?, Side::Unasked)));
         }
         match self.nodes.get(parent) {
-            Some(node) => self.child_of(&node, name),
-            None => self.lower_child(parent, name),
+            Some(node) => self.child_of_on(&node, name),
+            None => {
+                let found = self.lower_child(parent, name)?;
+                Ok(found.map(|child| (child, Side::Unasked)))
+            }
         }
     }
 
@@ -126,6 +147,16 @@ impl Engine {
     }
 
     pub(super) fn child_of(&self, parent: &Arc<Node>, name: &[u8]) -> Result<Option<Child>> {
+        let found = self.child_of_on(parent, name)?;
+        Ok(found.map(|(child, _)| child))
+    }
+
+    /// The same, and which side it is on.
+    pub(super) fn child_of_on(
+        &self,
+        parent: &Arc<Node>,
+        name: &[u8],
+    ) -> Result<Option<(Child, Side)>> {
         if parent.kind != Kind::Dir {
             return Err(Error::new(Errno::ENOTDIR));
         }
@@ -133,25 +164,24 @@ impl Engine {
             let state = parent.state.lock();
             (state.place.clone(), state.lower, state.marks.clone())
         };
-        match place {
+        let side = match place {
             Place::Held(_) | Place::LowerUnlinked => return Ok(None),
-            Place::Lower => {}
+            Place::Lower => Side::Unasked,
             Place::Root | Place::Upper(..) => {
                 let upper = self.writable()?;
                 let fd = self.dir_fd(parent)?;
                 match upper.entry(fd.as_fd(), name, &marks)? {
                     UpperEntry::Whiteout => return Ok(None),
                     UpperEntry::Present(st) => {
-                        return self.upper_child(parent, fd.as_fd(), name, &st).map(Some);
+                        let child = self.upper_child(parent, fd.as_fd(), name, &st)?;
+                        return Ok(Some((child, Side::Upper(st))));
                     }
-                    UpperEntry::Absent => {}
+                    UpperEntry::Absent => Side::Lower,
                 }
             }
-        }
-        match lower {
-            Some(lower) => self.lower_child(lower, name),
-            None => Ok(None),
-        }
+        };
+        let found = lower.map_or(Ok(None), |lower| self.lower_child(lower, name))?;
+        Ok(found.map(|child| (child, side)))
     }
 
     pub(super) fn lower_child(&self, dir: NodeId, name: &[u8]) -> Result<Option<Child>> {

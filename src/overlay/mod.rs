@@ -24,6 +24,7 @@ mod data;
 mod files;
 mod handles;
 mod ids;
+mod keep;
 mod links;
 mod lookup;
 mod mapped;
@@ -51,8 +52,9 @@ use crate::vfs::error::Context;
 use crate::vfs::{Error, InoSpace, Kind, NodeId, Result, StatFs};
 use lru::LruCache;
 use nix::errno::Errno;
-use node::{Node, Nodes, Place};
+use node::{Held, Node, Nodes, Place};
 use parking_lot::{Mutex, RwLock};
+use rustix::fs::Stat;
 use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -261,7 +263,8 @@ impl Engine {
             let place = at.state.lock().place.clone();
             match place {
                 Place::Root => break self.writable()?.root().clone(),
-                Place::Held(fd) => break fd,
+                Place::Held(Held::Path(fd)) => break fd,
+                Place::Held(Held::Open(_)) => return Err(Error::new(Errno::ENOTDIR)),
                 Place::Upper(parent, name) => {
                     chain.push((at.id, name));
                     at = parent;
@@ -282,7 +285,7 @@ impl Engine {
         let place = node.state.lock().place.clone();
         match place {
             Place::Root => then(Loc::Fd(self.writable()?.root().as_fd())),
-            Place::Held(fd) => then(Loc::Fd(fd.as_fd())),
+            Place::Held(held) => then(held.loc()),
             Place::Upper(parent, name) => {
                 let fd = self.dir_fd(&parent)?;
                 then(Loc::At(fd.as_fd(), &name))
@@ -290,6 +293,37 @@ impl Engine {
             Place::Lower | Place::LowerUnlinked => {
                 Err(Error::because(Errno::EIO, "not in the upper"))
             }
+        }
+    }
+}
+
+impl Engine {
+    /// As [`Engine::with_loc`], for what the name is not needed for: by the open file, where there
+    /// is one.
+    fn with_inode<T>(
+        &self,
+        node: &Arc<Node>,
+        then: impl FnOnce(Loc<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let open = match node.kind {
+            Kind::File => self.files.open_upper(node.id),
+            _ => None,
+        };
+        match open {
+            Some(file) => then(Loc::Open(file.as_fd())),
+            None => self.with_loc(node, then),
+        }
+    }
+
+    /// The upper's attributes of a node, as they are kept there.
+    fn stat(&self, node: &Arc<Node>) -> Result<Stat> {
+        let dir = match node.kind {
+            Kind::Dir => self.dirs.lock().peek(&node.id).cloned(),
+            _ => None,
+        };
+        match dir {
+            Some(fd) => self.ownership.stat(Loc::Fd(fd.as_fd())),
+            None => self.with_inode(node, |l| self.ownership.stat(l)),
         }
     }
 }

@@ -4,11 +4,13 @@
 //! with what was changed, not with what was looked at.
 
 use super::readdir::Snapshot;
+use crate::sys::Loc;
 use crate::upper::DirMarks;
-use crate::vfs::{Kind, NodeId, Time};
+use crate::vfs::{Attr, Kind, NodeId, Time};
 use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::os::fd::OwnedFd;
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 /// A file that the engine has to know about.
@@ -55,6 +57,11 @@ pub struct State {
     pub snapshot: Option<Arc<Snapshot>>,
     /// Directories: whether there is a default ACL, once asked.
     pub default_acl: Option<bool>,
+    /// Directories: whose group new entries get, once asked. Set only with the namespace lock held
+    /// for writing: whoever changes owner or mode holds it for reading, and forgets this.
+    pub group: Option<Group>,
+    /// Of a file of a lower that has no name left: its attributes, as they are for ever.
+    pub unlinked: Option<Box<Attr>>,
 }
 
 /// Where a file is.
@@ -69,11 +76,45 @@ pub enum Place {
     Root,
     /// In the upper, under (at least) this name.
     Upper(Arc<Node>, Box<[u8]>),
-    /// In the upper, under no name that is known; this fd (`O_PATH`) keeps it.
-    Held(Arc<OwnedFd>),
+    /// In the upper, under no name that is known.
+    Held(Held),
+}
+
+/// What keeps a file of the upper that has no name.
+#[derive(Clone, Debug)]
+pub enum Held {
+    /// An fd for nothing but that (`O_PATH`).
+    Path(Arc<OwnedFd>),
+    /// The file, open for its data.
+    Open(Arc<File>),
+}
+
+impl Held {
+    /// Where it is.
+    pub fn loc(&self) -> Loc<'_> {
+        match self {
+            Held::Path(fd) => Loc::Fd(fd.as_fd()),
+            Held::Open(file) => Loc::Open(file.as_fd()),
+        }
+    }
+}
+
+/// Whose group the new entries of a directory get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// That of who makes them.
+    Makers,
+    /// The directory's, which has the setgid bit.
+    Dirs(u32),
 }
 
 impl State {
+    /// Owner, mode or ACL of a directory change: what its new entries get is to be asked again.
+    pub fn forget_inherited(&mut self) {
+        self.default_acl = None;
+        self.group = None;
+    }
+
     /// The `ctime` to show where `on_disk` is the one on disk.
     pub fn shown_ctime(&self, on_disk: Time) -> Time {
         match self.kept_ctime {

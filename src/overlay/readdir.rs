@@ -6,7 +6,7 @@
 //! out when they come to be shown.
 
 use super::Engine;
-use super::lookup::Child;
+use super::lookup::{Child, Side};
 use super::node::{Node, Place};
 use crate::lower::Listing;
 use crate::vfs::{DirEntry, Kind, NodeId, Result};
@@ -21,18 +21,27 @@ const DOT_DOT: u64 = 2;
 /// The names in a directory at one moment.
 #[derive(Debug)]
 pub(super) struct Snapshot {
-    entries: Vec<(u64, Kind, Box<[u8]>)>,
+    entries: Vec<Entry>,
     outdated: AtomicBool,
 }
 
+#[derive(Debug)]
+struct Entry {
+    cookie: u64,
+    kind: Kind,
+    /// The lower's, of whose name the upper had nothing.
+    below: bool,
+    name: Box<[u8]>,
+}
+
 impl Snapshot {
-    fn new(mut entries: Vec<(u64, Kind, Box<[u8]>)>) -> Snapshot {
-        entries.sort_unstable_by(|a, b| (a.0, &a.2).cmp(&(b.0, &b.2)));
+    fn new(mut entries: Vec<Entry>) -> Snapshot {
+        entries.sort_unstable_by(|a, b| (a.cookie, &a.name).cmp(&(b.cookie, &b.name)));
         // two names of one cookie would share a place to go on from
         let mut last = 0;
         for entry in &mut entries {
-            entry.0 = entry.0.max(last + 1);
-            last = entry.0;
+            entry.cookie = entry.cookie.max(last + 1);
+            last = entry.cookie;
         }
         Snapshot {
             entries,
@@ -45,8 +54,13 @@ impl Snapshot {
         self.outdated.store(true, Ordering::Release);
     }
 
+    fn is_outdated(&self) -> bool {
+        self.outdated.load(Ordering::Acquire)
+    }
+
     pub(super) fn subdirs(&self) -> u32 {
-        self.entries.iter().filter(|e| e.1 == Kind::Dir).count() as u32
+        let dirs = self.entries.iter().filter(|e| e.kind == Kind::Dir);
+        dirs.count() as u32
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -82,12 +96,25 @@ impl Engine {
                 None => self.snapshot(node)?,
             }
         };
-        let first = snapshot.entries.partition_point(|e| e.0 <= cookie);
-        for (cookie, _, name) in &snapshot.entries[first..] {
-            let Some(child) = self.child_of(node, name)? else {
+        // names change under the namespace lock for writing only: what is not outdated now stays so
+        let below = {
+            let state = node.state.lock();
+            let shows = matches!(state.place, Place::Root | Place::Upper(..));
+            state.lower.filter(|_| shows && !snapshot.is_outdated())
+        };
+        let first = snapshot.entries.partition_point(|e| e.cookie <= cookie);
+        for entry in &snapshot.entries[first..] {
+            let found = match below {
+                Some(lower) if entry.below => {
+                    let child = self.lower_child(lower, &entry.name)?;
+                    child.map(|child| (child, Side::Lower))
+                }
+                _ => self.child_of_on(node, &entry.name)?,
+            };
+            let Some(found) = found else {
                 continue;
             };
-            if !self.list_child(&child, *cookie, name, plus, emit)? {
+            if !self.list_child(found, entry.cookie, &entry.name, plus, emit)? {
                 return Ok(());
             }
         }
@@ -124,7 +151,8 @@ impl Engine {
             let Some(child) = self.lower_child(id, name)? else {
                 continue;
             };
-            if !self.list_child(&child, entry.cookie, name, plus, emit)? {
+            let found = (child, Side::Unasked);
+            if !self.list_child(found, entry.cookie, name, plus, emit)? {
                 return Ok(());
             }
         }
@@ -134,13 +162,13 @@ impl Engine {
     /// Shows one entry. Its lookup is kept only with `plus`, and only if the entry was taken.
     fn list_child(
         &self,
-        child: &Child,
+        (child, side): (Child, Side),
         cookie: u64,
         name: &[u8],
         plus: bool,
         emit: Emit<'_>,
     ) -> Result<bool> {
-        let shown = self.child_attr(child);
+        let shown = self.child_attr(&child, side);
         let taken = shown.as_ref().is_ok_and(|attr| {
             emit(&DirEntry {
                 ino: child.id(),
@@ -168,7 +196,7 @@ impl Engine {
             )
         };
         if let Some(kept) = kept
-            && !kept.outdated.load(Ordering::Acquire)
+            && !kept.is_outdated()
         {
             return Ok(kept);
         }
@@ -187,7 +215,7 @@ impl Engine {
         node: &Arc<Node>,
         marks: &crate::upper::DirMarks,
         lower: Option<&Listing>,
-        entries: &mut Vec<(u64, Kind, Box<[u8]>)>,
+        entries: &mut Vec<Entry>,
     ) -> Result<()> {
         let fd = self.dir_fd(node)?;
         let mut covered: HashSet<Box<[u8]>> = HashSet::new();
@@ -196,7 +224,12 @@ impl Engine {
                 covered.insert(name.into());
             }
             if let Some(kind) = kind {
-                entries.push((self.key.of(name), kind, name.into()));
+                entries.push(Entry {
+                    cookie: self.key.of(name),
+                    kind,
+                    below: false,
+                    name: name.into(),
+                });
             }
             Ok(())
         })?;
@@ -204,7 +237,12 @@ impl Engine {
         for entry in lower.entries() {
             let name = lower.name(entry);
             if !covered.contains(name) {
-                entries.push((entry.cookie, entry.kind, name.into()));
+                entries.push(Entry {
+                    cookie: entry.cookie,
+                    kind: entry.kind,
+                    below: true,
+                    name: name.into(),
+                });
             }
         }
         Ok(())

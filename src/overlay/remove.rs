@@ -2,13 +2,13 @@
 
 use super::Engine;
 use super::create::check_name;
-use super::lookup::Child;
-use super::node::{Node, Place};
-use crate::upper::UpperEntry;
+use super::lookup::{Child, Side};
+use super::node::{Held, Node, Place};
+use crate::upper::{Upper, UpperEntry};
 use crate::vfs::{Error, Kind, NodeId, Result};
 use nix::errno::Errno;
 use rustix::fs::OFlags;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 impl Engine {
@@ -26,43 +26,88 @@ impl Engine {
         self.writable()?;
         check_name(name)?;
         let _ns = self.ns.write();
-        let child = self.child(parent, name)?.ok_or(Error::new(Errno::ENOENT))?;
-        let removed = self.remove_child(parent, name, dir, &child);
+        let (child, side) = self
+            .child_on(parent, name)?
+            .ok_or(Error::new(Errno::ENOENT))?;
+        let removed = self.remove_child(parent, name, dir, &child, side);
         self.forget_in_ns(child.id(), 1);
         removed
     }
 
-    fn remove_child(&self, parent: NodeId, name: &[u8], dir: bool, child: &Child) -> Result<()> {
+    fn remove_child(
+        &self,
+        parent: NodeId,
+        name: &[u8],
+        dir: bool,
+        child: &Child,
+        side: Side,
+    ) -> Result<()> {
         match (dir, child.kind()) {
-            (true, Kind::Dir) => self.check_empty(child)?,
+            (true, Kind::Dir) | (false, _) => {}
             (true, _) => return Err(Error::new(Errno::ENOTDIR)),
-            (false, Kind::Dir) => return Err(Error::new(Errno::EISDIR)),
-            (false, _) => {}
+        }
+        if !dir && child.kind() == Kind::Dir {
+            return Err(Error::new(Errno::EISDIR));
         }
         let upper = self.writable()?;
+        if dir && !matches!(side, Side::Upper(_)) {
+            self.check_empty(child)?; // before anything is copied up
+        }
         let parent = self.dir_upper(parent)?;
         let fd = self.dir_fd(&parent)?;
-        let below = self.below(&parent, name)?.is_some();
-        let marks = parent.state.lock().marks.clone();
-        match upper.entry(fd.as_fd(), name, &marks)? {
-            UpperEntry::Present(_) => {
-                let Child::Node(node) = child else {
-                    return Err(Error::because(
-                        Errno::EIO,
-                        "upper: an entry came from nowhere",
-                    ));
-                };
+        let side = match side {
+            Side::Unasked => self.side(upper, &parent, fd.as_fd(), name)?,
+            known => known,
+        };
+        match (side, child) {
+            (Side::Upper(_), Child::Node(node)) => {
+                let below = self.below(&parent, name)?.is_some();
                 self.holding(node, &parent, name, || {
+                    if dir && self.remove_bare(upper, node, fd.as_fd(), name, below)? {
+                        return Ok(());
+                    }
                     upper.remove(fd.as_fd(), name, child.kind(), below)
                 })?;
             }
-            UpperEntry::Absent => {
-                self.hiding_lower(child, || upper.whiteout(fd.as_fd(), name))?;
+            (Side::Upper(_), Child::Lower(_)) => {
+                return Err(Error::because(
+                    Errno::EIO,
+                    "upper: an entry came from nowhere",
+                ));
             }
-            UpperEntry::Whiteout => return Err(Error::new(Errno::ENOENT)),
+            (_, child) => self.hiding_lower(child, || upper.whiteout(fd.as_fd(), name))?,
         }
         parent.changed(-i32::from(dir));
         Ok(())
+    }
+
+    /// Which side shows a name.
+    fn side(&self, upper: &Upper, parent: &Node, fd: BorrowedFd<'_>, name: &[u8]) -> Result<Side> {
+        let marks = parent.state.lock().marks.clone();
+        match upper.entry(fd, name, &marks)? {
+            UpperEntry::Present(st) => Ok(Side::Upper(st)),
+            UpperEntry::Absent => Ok(Side::Lower),
+            UpperEntry::Whiteout => Err(Error::new(Errno::ENOENT)),
+        }
+    }
+
+    /// Removes a directory of the upper that has nothing below it by one call, if there is nothing
+    /// in it on disk: whoever removes a tree has emptied it. False: it is not gone, but shows no
+    /// entry, and may be removed with what is in it.
+    fn remove_bare(
+        &self,
+        upper: &Upper,
+        node: &Arc<Node>,
+        parent: BorrowedFd<'_>,
+        name: &[u8],
+        below: bool,
+    ) -> Result<bool> {
+        let bare = !below && node.state.lock().lower.is_none();
+        if bare && upper.remove_empty(parent, name)? {
+            return Ok(true);
+        }
+        self.check_empty(&Child::Node(node.clone()))?;
+        Ok(false)
     }
 
     /// ENOTEMPTY unless the directory shows no entry.
@@ -91,9 +136,23 @@ impl Engine {
         if !node.is_at(parent, name) {
             return step();
         }
-        let fd = self.with_loc(node, |l| l.open(OFlags::PATH | OFlags::NOFOLLOW))?;
+        let held = self.hold(node)?;
         step()?;
-        node.state.lock().place = Place::Held(Arc::new(fd));
+        node.state.lock().place = Place::Held(held);
         Ok(())
+    }
+
+    /// What keeps a file open; what is open already, if anything is.
+    fn hold(&self, node: &Arc<Node>) -> Result<Held> {
+        let open = match node.kind {
+            Kind::File => self.files.open_upper(node.id).map(Held::Open),
+            Kind::Dir => self.dirs.lock().peek(&node.id).cloned().map(Held::Path),
+            _ => None,
+        };
+        if let Some(held) = open {
+            return Ok(held);
+        }
+        let fd = self.with_loc(node, |l| l.open(OFlags::PATH | OFlags::NOFOLLOW))?;
+        Ok(Held::Path(Arc::new(fd)))
     }
 }

@@ -1,11 +1,12 @@
 //! Files without a name (`O_TMPFILE`): they get one later, or never.
 
 use super::Engine;
-use super::node::{Node, Place};
+use super::node::{Group, Held, Node, Place};
 use crate::sys::{Loc, Owned};
 use crate::vfs::{Attr, Caller, Error, Kind, NodeId, Result};
 use nix::errno::Errno;
 use rustix::fs::{Mode, OFlags};
+use std::fs::File;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
@@ -26,10 +27,9 @@ impl Engine {
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(&*dir_fd, c".", flags, Mode::from_raw_mode(masked))?;
         let made = Loc::Fd(fd.as_fd()).stat()?;
-        let parent = self.ownership.stat(Loc::Fd(dir_fd.as_fd()))?;
-        let gid = match parent.st_mode & libc::S_ISGID {
-            0 => self.config.ids.gid_of_made(who.gid, self.own.1)?,
-            _ => parent.st_gid,
+        let gid = match self.group_in(&dir, &dir_fd)? {
+            Group::Makers => self.config.ids.gid_of_made(who.gid, self.own.1)?,
+            Group::Dirs(gid) => gid,
         };
         let owned = Owned {
             uid: self.config.ids.uid_of_made(who.uid, self.own.0)?,
@@ -38,9 +38,10 @@ impl Engine {
             kind: Kind::File,
             rdev: 0,
         };
-        self.ownership.set(Loc::Fd(fd.as_fd()), &owned)?;
+        self.ownership.set(Loc::Open(fd.as_fd()), &owned)?;
         let id = self.space.node(made.st_dev, made.st_ino);
-        let node = Node::new(id, Kind::File, Place::Held(Arc::new(fd)), None);
+        let held = Held::Open(Arc::new(File::from(fd)));
+        let node = Node::new(id, Kind::File, Place::Held(held), None);
         let (node, fresh) = self.nodes.insert(node, 1);
         if !fresh {
             let why = "a new file has the number of one in use";

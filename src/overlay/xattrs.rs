@@ -39,7 +39,7 @@ impl Engine {
             return Err(Error::new(Errno::ENODATA));
         }
         let value = match node {
-            Some(node) if node.on_upper() => self.with_loc(&node, |l| xattr::get(l, &disk))?,
+            Some(node) if node.on_upper() => self.with_inode(&node, |l| xattr::get(l, &disk))?,
             _ => self.lower.get_xattr(id, &disk)?,
         };
         let value = value.ok_or(Error::new(Errno::ENODATA))?;
@@ -56,7 +56,7 @@ impl Engine {
         }
         let _ns = self.ns.read();
         let list = match self.nodes.get(id) {
-            Some(node) if node.on_upper() => self.with_loc(&node, xattr::list)?,
+            Some(node) if node.on_upper() => self.with_inode(&node, xattr::list)?,
             _ => self.lower.list_xattr(id)?,
         };
         let mut shown = Vec::with_capacity(list.len());
@@ -90,8 +90,8 @@ impl Engine {
         if name.starts_with(b"security.") {
             node.state.lock().no_capability = false;
         }
-        self.with_loc(&node, |l| xattr::set(l, &disk, &value, flags))?;
-        node.state.lock().default_acl = None;
+        self.with_inode(&node, |l| xattr::set(l, &disk, &value, flags))?;
+        node.state.lock().forget_inherited();
         Ok(())
     }
 
@@ -102,8 +102,8 @@ impl Engine {
         let node = self.copy_up(id, Need::Meta)?;
         let _ns = self.ns.read();
         self.writable()?.step("removexattr")?;
-        self.with_loc(&node, |l| xattr::remove(l, &disk))?;
-        node.state.lock().default_acl = None;
+        self.with_inode(&node, |l| xattr::remove(l, &disk))?;
+        node.state.lock().forget_inherited();
         Ok(())
     }
 }

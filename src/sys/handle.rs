@@ -23,7 +23,7 @@ struct Buffer {
 pub fn of(at: Loc<'_>) -> Result<(i32, Vec<u8>)> {
     let (dir, name, flags) = match at {
         Loc::At(dir, name) => (dir, name, 0),
-        Loc::Fd(fd) => (fd, &b""[..], libc::AT_EMPTY_PATH),
+        Loc::Fd(fd) | Loc::Open(fd) => (fd, &b""[..], libc::AT_EMPTY_PATH),
     };
     let name = CString::new(name).map_err(|_| Error::new(Errno::EINVAL))?;
     let mut handle = Buffer {

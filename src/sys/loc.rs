@@ -14,6 +14,8 @@ pub enum Loc<'a> {
     At(BorrowedFd<'a>, &'a [u8]),
     /// This very inode; `O_PATH` is enough.
     Fd(BorrowedFd<'a>),
+    /// This very inode, open for reading or writing: no path is walked to it.
+    Open(BorrowedFd<'a>),
 }
 
 impl Loc<'_> {
@@ -22,17 +24,16 @@ impl Loc<'_> {
         format!("/proc/self/fd/{}", fd.as_raw_fd())
     }
 
-    /// A path that ends at the file without following it. Its last component must be resolved
-    /// without following for [`Loc::At`], with following for [`Loc::Fd`] (a magic link).
-    pub(super) fn path(&self) -> (Vec<u8>, bool) {
+    /// A path to the file, for the calls that take nothing else.
+    pub(super) fn path(&self) -> Vec<u8> {
         match self {
             Loc::At(dir, name) => {
                 let mut path = Loc::proc_path(*dir).into_bytes();
                 path.push(b'/');
                 path.extend_from_slice(name);
-                (path, false)
+                path
             }
-            Loc::Fd(fd) => (Loc::proc_path(*fd).into_bytes(), true),
+            Loc::Fd(fd) | Loc::Open(fd) => Loc::proc_path(*fd).into_bytes(),
         }
     }
 
@@ -40,7 +41,7 @@ impl Loc<'_> {
     pub fn stat(&self) -> Result<Stat> {
         Ok(match self {
             Loc::At(dir, name) => rustix::fs::statat(dir, *name, AtFlags::SYMLINK_NOFOLLOW)?,
-            Loc::Fd(fd) => rustix::fs::fstat(fd)?,
+            Loc::Fd(fd) | Loc::Open(fd) => rustix::fs::fstat(fd)?,
         })
     }
 
@@ -51,7 +52,9 @@ impl Loc<'_> {
             Loc::At(dir, name) => {
                 rustix::fs::openat(dir, *name, flags | OFlags::NOFOLLOW, Mode::empty())?
             }
-            Loc::Fd(fd) => rustix::fs::openat(CWD, Loc::proc_path(*fd), flags, Mode::empty())?,
+            Loc::Fd(fd) | Loc::Open(fd) => {
+                rustix::fs::openat(CWD, Loc::proc_path(*fd), flags, Mode::empty())?
+            }
         })
     }
 
@@ -63,6 +66,7 @@ impl Loc<'_> {
             Loc::Fd(fd) => {
                 rustix::fs::chmodat(CWD, Loc::proc_path(*fd), mode, AtFlags::empty())?;
             }
+            Loc::Open(fd) => rustix::fs::fchmod(fd, mode)?,
         }
         Ok(())
     }
@@ -75,6 +79,7 @@ impl Loc<'_> {
                 rustix::fs::chownat(dir, *name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)?;
             }
             Loc::Fd(fd) => rustix::fs::chownat(fd, c"", uid, gid, AtFlags::EMPTY_PATH)?,
+            Loc::Open(fd) => rustix::fs::fchown(fd, uid, gid)?,
         }
         Ok(())
     }
@@ -89,9 +94,14 @@ impl Loc<'_> {
             Loc::At(dir, name) => {
                 rustix::fs::utimensat(dir, *name, &times, AtFlags::SYMLINK_NOFOLLOW)?;
             }
-            Loc::Fd(fd) => {
-                rustix::fs::utimensat(CWD, Loc::proc_path(*fd), &times, AtFlags::empty())?;
-            }
+            Loc::Fd(fd) => match rustix::fs::utimensat(fd, c"", &times, AtFlags::EMPTY_PATH) {
+                // since Linux 5.8
+                Err(rustix::io::Errno::INVAL) => {
+                    rustix::fs::utimensat(CWD, Loc::proc_path(*fd), &times, AtFlags::empty())?;
+                }
+                done => done?,
+            },
+            Loc::Open(fd) => rustix::fs::futimens(fd, &times)?,
         }
         Ok(())
     }
@@ -101,7 +111,7 @@ impl Loc<'_> {
         let target = match self {
             Loc::At(dir, name) => rustix::fs::readlinkat(dir, *name, Vec::new())?,
             // an empty path reads the link that the O_PATH fd is on
-            Loc::Fd(fd) => rustix::fs::readlinkat(fd, c"", Vec::new())?,
+            Loc::Fd(fd) | Loc::Open(fd) => rustix::fs::readlinkat(fd, c"", Vec::new())?,
         };
         Ok(target.into_bytes())
     }
@@ -112,7 +122,9 @@ impl Loc<'_> {
         let flags = AtFlags::SYMLINK_NOFOLLOW;
         let st = match self {
             Loc::At(dir, name) => statx(dir, *name, flags, StatxFlags::BTIME)?,
-            Loc::Fd(fd) => statx(fd, c"", flags | AtFlags::EMPTY_PATH, StatxFlags::BTIME)?,
+            Loc::Fd(fd) | Loc::Open(fd) => {
+                statx(fd, c"", flags | AtFlags::EMPTY_PATH, StatxFlags::BTIME)?
+            }
         };
         let known = st.stx_mask & StatxFlags::BTIME.bits() != 0;
         Ok(known.then_some(Time {
@@ -125,7 +137,7 @@ impl Loc<'_> {
     pub fn link(&self, dir: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
         match self {
             Loc::At(from, old) => rustix::fs::linkat(from, *old, dir, name, AtFlags::empty())?,
-            Loc::Fd(fd) => {
+            Loc::Fd(fd) | Loc::Open(fd) => {
                 rustix::fs::linkat(CWD, Loc::proc_path(*fd), dir, name, AtFlags::SYMLINK_FOLLOW)?
             }
         }

@@ -153,6 +153,8 @@ impl Upper {
         marks: &DirMarks,
         mut each: impl FnMut(&[u8], Option<Kind>) -> Result<()>,
     ) -> Result<()> {
+        // whiteouts are mostly names of one inode, which is to be looked at once
+        let mut whiteout = None;
         dir::for_each(fd, |entry| {
             if self.has_names(marks) {
                 match aufs_name(entry.name) {
@@ -169,11 +171,17 @@ impl Upper {
             if !look {
                 return each(entry.name, entry.kind);
             }
+            if entry.kind == Some(Kind::CharDev) && whiteout == Some(entry.ino) {
+                return each(entry.name, None);
+            }
             let at = Loc::At(fd.as_fd(), entry.name);
             let Some(st) = absent_ok(at.stat())? else {
                 return Ok(());
             };
             if self.is_whiteout(at, &st, marks)? {
+                if st.st_ino == entry.ino {
+                    whiteout = Some(entry.ino);
+                }
                 return each(entry.name, None);
             }
             let st = self.ownership().shown(at, st)?;

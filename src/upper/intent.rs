@@ -42,7 +42,7 @@ impl Upper {
     /// Writes down that `staged` is the copy of the lower file at `path`. On failure the copy is
     /// discarded.
     pub fn intend(&self, staged: Staged, path: &[u8]) -> Result<Intent> {
-        let nest = match self.stage(Kind::Dir, 0, b"") {
+        let nest = match self.stage(Kind::Dir, 0o700, 0, b"") {
             Ok(nest) => nest,
             Err(e) => {
                 self.discard(staged);

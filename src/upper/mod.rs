@@ -15,6 +15,7 @@
 
 mod config;
 mod entry;
+mod hide;
 mod intent;
 mod names;
 mod open;
@@ -32,6 +33,7 @@ use crate::sys::{Loc, Ownership, xattr};
 use crate::vfs::whiteout::Prefix;
 use crate::vfs::{Error, Result, StatFs};
 use nix::errno::Errno;
+use parking_lot::Mutex;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
@@ -62,6 +64,10 @@ pub struct Upper {
     names: bool,
     /// The device all of it is on.
     dev: u64,
+    /// Owner and group of what is staged, where that and the mode are as asked for.
+    made_by: Option<(u32, u32)>,
+    /// Bytes for names in the work directory.
+    random: Mutex<Vec<u8>>,
     config: UpperConfig,
     stop: Stop,
 }

@@ -8,6 +8,7 @@ use crate::vfs::error::{Context, absent_ok};
 use crate::vfs::whiteout::Prefix;
 use crate::vfs::{Error, Kind, Result};
 use nix::errno::Errno;
+use parking_lot::Mutex;
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -44,6 +45,8 @@ impl Upper {
             form: can.form,
             rename_whiteout: can.rename_whiteout,
             dev,
+            made_by: can.made_by,
+            random: Mutex::default(),
             config: config.clone(),
             stop: super::Stop::default(),
         })

@@ -18,6 +18,9 @@ pub(super) struct Found {
     pub form: WhiteoutForm,
     /// A rename can leave a whiteout behind by itself.
     pub rename_whiteout: bool,
+    /// Owner and group of what root makes in the work directory, where nothing there (a default
+    /// ACL, the setgid bit) changes its mode.
+    pub made_by: Option<(u32, u32)>,
 }
 
 /// Tries what there is. The best form that works is taken, or the one that was asked for.
@@ -39,7 +42,25 @@ pub(super) fn probe(work: BorrowedFd<'_>, config: &UpperConfig) -> Result<Found>
         prefix,
         form,
         rename_whiteout,
+        made_by: match prefix {
+            // others may not write to what has no permission to
+            Some(Prefix::Trusted) if !config.ownership.is_overridden() => probe_maker(work)?,
+            _ => None,
+        },
     })
+}
+
+fn probe_maker(work: BorrowedFd<'_>) -> Result<Option<(u32, u32)>> {
+    const ALL: u32 = 0o777;
+    let dir = Loc::Fd(work).stat()?;
+    if rustix::fs::mkdirat(work, c"probe", Mode::from_raw_mode(ALL)).is_err() {
+        return Ok(None); // whoever needs to make one will hear why it cannot be
+    }
+    let made = Loc::At(work, b"probe").stat();
+    rustix::fs::unlinkat(work, c"probe", AtFlags::REMOVEDIR)?;
+    let made = made?;
+    let as_asked = made.st_mode & 0o7777 == ALL && dir.st_mode & libc::S_ISGID == 0;
+    Ok(as_asked.then_some((made.st_uid, made.st_gid)))
 }
 
 /// `None` where the file system keeps no attributes, and none of a certain kind were asked for.

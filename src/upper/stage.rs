@@ -4,13 +4,23 @@
 use super::names::rename_to_free;
 use super::open::remove_tree;
 use super::{Upper, WhiteoutForm};
-use crate::sys::{Loc, xattr};
+use crate::sys::{Loc, Owned, xattr};
 use crate::vfs::error::Context;
 use crate::vfs::{Error, Kind, Result};
 use nix::errno::Errno;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// Random bytes in a name of the work directory.
+const RANDOM: usize = 12;
+
+/// A file that must not be there yet.
+const NEW: OFlags = OFlags::CREATE
+    .union(OFlags::EXCL)
+    .union(OFlags::RDWR)
+    .union(OFlags::CLOEXEC)
+    .union(OFlags::NOFOLLOW);
 
 /// Something in the work directory that is not in the tree yet.
 #[derive(Debug)]
@@ -27,6 +37,11 @@ impl Staged {
 
     pub(super) fn name(&self) -> &[u8] {
         &self.name
+    }
+
+    /// What has changed places with it.
+    pub(super) fn now(self, kind: Kind) -> Staged {
+        Staged { kind, ..self }
     }
 }
 
@@ -46,26 +61,32 @@ pub enum Over {
 impl Upper {
     /// A name in the work directory that is free and cannot be guessed.
     pub(super) fn fresh(&self) -> Result<Vec<u8>> {
-        let mut bytes = [0u8; 12];
-        rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
-        let mut name = b"#".to_vec();
-        for b in bytes {
-            name.extend_from_slice(format!("{b:02x}").as_bytes());
+        const HEX: &[u8; 16] = b"0123456789abcdef";
+        let mut name = Vec::with_capacity(1 + 2 * RANDOM);
+        name.push(b'#');
+        let mut random = self.random.lock();
+        if random.len() < RANDOM {
+            let mut bytes = [0u8; 20 * RANDOM]; // one call for many names
+            let flags = rustix::rand::GetRandomFlags::empty();
+            let n = rustix::rand::getrandom(&mut bytes, flags)?;
+            random.extend(bytes.iter().take(n));
+        }
+        let kept = random.len().saturating_sub(RANDOM);
+        for b in random.drain(kept..) {
+            name.push(HEX[usize::from(b >> 4)]);
+            name.push(HEX[usize::from(b & 15)]);
         }
         Ok(name)
     }
 
-    /// Stages an empty regular file, open for reading and writing.
-    pub fn stage_file(&self) -> Result<(Staged, File)> {
+    /// Stages an empty regular file, open for reading and writing. `perm` is what
+    /// [`Upper::own`] is to give it in the end.
+    pub fn stage_file(&self, perm: u32) -> Result<(Staged, File)> {
         self.step("stage a file")?;
         let name = self.fresh()?;
-        let fd = rustix::fs::openat(
-            self.work(),
-            name.as_slice(),
-            OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW,
-            Mode::RUSR | Mode::WUSR,
-        )
-        .context(|| "staging a file")?;
+        let mode = self.staged_mode(perm, Mode::RUSR | Mode::WUSR);
+        let fd = rustix::fs::openat(self.work(), name.as_slice(), NEW, mode)
+            .context(|| "staging a file")?;
         Ok((
             Staged {
                 name,
@@ -75,16 +96,59 @@ impl Upper {
         ))
     }
 
-    /// Stages any other kind of file. `rdev` counts for devices, `target` for symlinks.
-    pub fn stage(&self, kind: Kind, rdev: u64, target: &[u8]) -> Result<Staged> {
+    /// The mode that something is staged with.
+    fn staged_mode(&self, perm: u32, else_: Mode) -> Mode {
+        match self.made_by {
+            Some(_) => Mode::from_raw_mode(perm & 0o1777),
+            None => else_,
+        }
+    }
+
+    /// Gives what was staged with `owned.perm` its owner and mode, as far as it has not got them.
+    pub fn own(&self, at: Loc<'_>, owned: &Owned) -> Result<()> {
+        let Some(made_by) = self.made_by else {
+            return self.ownership().set(at, owned);
+        };
+        if (owned.uid, owned.gid) != made_by {
+            at.chown(Some(owned.uid), Some(owned.gid))?;
+        }
+        // set-id bits are not made, or go with the owner
+        match owned.kind {
+            Kind::Symlink => Ok(()),
+            _ if owned.perm & 0o6000 == 0 => Ok(()),
+            _ => at.chmod(owned.perm),
+        }
+    }
+
+    /// Stages a directory with these permissions, open for reading.
+    pub fn stage_dir(&self, perm: u32) -> Result<(Staged, OwnedFd)> {
+        let staged = self.stage(Kind::Dir, perm, 0, b"")?;
+        match self
+            .staged(&staged)
+            .open(OFlags::RDONLY | OFlags::DIRECTORY)
+        {
+            Ok(fd) => Ok((staged, fd)),
+            Err(e) => {
+                self.discard(staged);
+                Err(e)
+            }
+        }
+    }
+
+    /// Stages any kind of file. `perm` as for [`Upper::stage_file`]; `rdev` counts for devices,
+    /// `target` for symlinks.
+    pub fn stage(&self, kind: Kind, perm: u32, rdev: u64, target: &[u8]) -> Result<Staged> {
         self.step("stage")?;
         let name = self.fresh()?;
-        let mode = Mode::RUSR | Mode::WUSR;
+        let mode = self.staged_mode(perm, Mode::RUSR | Mode::WUSR);
         let node =
             |t: FileType, dev: u64| rustix::fs::mknodat(self.work(), name.as_slice(), t, mode, dev);
         match kind {
             Kind::File => node(FileType::RegularFile, 0),
-            Kind::Dir => rustix::fs::mkdirat(self.work(), name.as_slice(), Mode::RWXU),
+            Kind::Dir => {
+                let mode = self.staged_mode(perm, Mode::RWXU);
+                rustix::fs::mkdirat(self.work(), name.as_slice(), mode)
+            }
             Kind::Symlink => rustix::fs::symlinkat(target, self.work(), name.as_slice()),
             Kind::Fifo => node(FileType::Fifo, 0),
             Kind::Socket => node(FileType::Socket, 0),
@@ -105,7 +169,7 @@ impl Upper {
         rdev: u64,
     ) -> Result<Staged> {
         self.step("stage under an ACL")?;
-        let nest = self.stage(Kind::Dir, 0, b"")?;
+        let nest = self.stage(Kind::Dir, 0o700, 0, b"")?;
         let made = self.make_in_nest(&nest, default_acl, kind, mode, rdev);
         self.discard(nest);
         made
@@ -175,10 +239,7 @@ impl Upper {
     ) -> Result<()> {
         match self.put(&staged, dir, name, over) {
             Ok(true) => {
-                self.discard(Staged {
-                    kind: Kind::CharDev,
-                    ..staged
-                });
+                self.discard(staged.now(Kind::CharDev));
                 Ok(())
             }
             Ok(false) => Ok(()),
@@ -210,126 +271,6 @@ impl Upper {
         };
         rustix::fs::renameat_with(self.work(), from, dir, name, flags)?;
         Ok(swap)
-    }
-
-    /// Says in the upper that `name` is missing. The name must be free there.
-    pub fn whiteout(&self, dir: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
-        match self.form {
-            WhiteoutForm::Device => {
-                self.step("whiteout")?;
-                self.link_whiteout(dir, name)
-            }
-            WhiteoutForm::Aufs => self.whiteout_by_name(dir, name),
-            WhiteoutForm::Xattr => {
-                let staged = self.stage_whiteout(dir)?;
-                self.publish(staged, dir, name, Over::Nothing)
-            }
-        }
-    }
-
-    /// Whiteouts are names of one inode, as the kernel's overlayfs makes them: a link costs a
-    /// fraction of an inode. When that inode is not there, or has all the names it can have, the
-    /// whiteout is an inode of its own, and the one that the next are names of.
-    fn link_whiteout(&self, dir: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
-        let shared = Loc::At(self.work(), b"whiteout");
-        match shared.link(dir, name) {
-            Err(e) if e.is(Errno::ENOENT) || e.is(Errno::EMLINK) => {}
-            done => return done,
-        }
-        let device = FileType::CharacterDevice;
-        rustix::fs::mknodat(dir, name, device, Mode::empty(), 0)?;
-        let aside = self.fresh()?;
-        let renewed = Loc::At(dir, name).link(self.work(), &aside).and_then(|()| {
-            let work = self.work();
-            Ok(rustix::fs::renameat(
-                work,
-                aside.as_slice(),
-                work,
-                c"whiteout",
-            )?)
-        });
-        if let Err(e) = renewed {
-            log::debug!("the next whiteout is an inode of its own, too: {e}");
-        }
-        Ok(())
-    }
-
-    fn stage_whiteout(&self, dir: BorrowedFd<'_>) -> Result<Staged> {
-        match self.form {
-            WhiteoutForm::Device => {
-                self.step("stage")?;
-                let name = self.fresh()?;
-                self.link_whiteout(self.work(), &name)?;
-                Ok(Staged::new(name, Kind::CharDev))
-            }
-            WhiteoutForm::Aufs => Err(Error::because(
-                Errno::EIO,
-                "a whiteout that is a name beside it is not staged",
-            )),
-            WhiteoutForm::Xattr => {
-                if self.mark(Loc::Fd(dir), "opaque")?.is_none() {
-                    self.set_mark(Loc::Fd(dir), "opaque", b"x")?;
-                }
-                let staged = self.stage(Kind::File, 0, b"")?;
-                self.set_mark(self.staged(&staged), "whiteout", b"y")?;
-                Ok(staged)
-            }
-        }
-    }
-
-    /// Takes a name out of the tree, leaving a whiteout in its place if asked. A directory goes
-    /// with all that is in it (whiteouts: the caller saw that nothing else is).
-    pub fn remove(
-        &self,
-        dir: BorrowedFd<'_>,
-        name: &[u8],
-        kind: Kind,
-        leave_whiteout: bool,
-    ) -> Result<()> {
-        if leave_whiteout && self.form == WhiteoutForm::Aufs {
-            self.whiteout_by_name(dir, name)?;
-        }
-        self.step("remove")?;
-        let work = self.work();
-        if leave_whiteout && self.form != WhiteoutForm::Aufs {
-            return self.replace_by_whiteout(dir, name, kind);
-        }
-        if kind != Kind::Dir {
-            return Ok(rustix::fs::unlinkat(dir, name, AtFlags::empty())?);
-        }
-        match rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR) {
-            Err(rustix::io::Errno::NOTEMPTY | rustix::io::Errno::EXIST) => {}
-            other => return Ok(other?),
-        }
-        let aside = self.fresh()?;
-        rename_to_free((dir, name), (work, &aside))?;
-        self.discard(Staged { name: aside, kind });
-        Ok(())
-    }
-
-    fn replace_by_whiteout(&self, dir: BorrowedFd<'_>, name: &[u8], kind: Kind) -> Result<()> {
-        let work = self.work();
-        let whiteout = self.stage_whiteout(dir)?;
-        let exchanged = rustix::fs::renameat_with(
-            work,
-            whiteout.name.as_slice(),
-            dir,
-            name,
-            RenameFlags::EXCHANGE,
-        );
-        match exchanged {
-            Ok(()) => {
-                self.discard(Staged {
-                    name: whiteout.name,
-                    kind,
-                });
-                Ok(())
-            }
-            Err(e) => {
-                self.discard(whiteout);
-                Err(e.into())
-            }
-        }
     }
 
     /// Renames within the tree, leaving a whiteout at the old name if asked, in one step where the
@@ -402,8 +343,16 @@ impl Upper {
         )?)
     }
 
-    /// Creates a file right in the tree, where nothing has to be covered. `mode` is final: the
-    /// process runs with umask 0. The file system applies a default ACL and the setgid bit.
+    /// Creates a regular file right in the tree, where nothing has to be covered, open for reading
+    /// and writing. EEXIST if the name is taken. `mode` is final: the process runs with umask 0. The
+    /// file system applies a default ACL and the setgid bit.
+    pub fn create_file(&self, dir: BorrowedFd<'_>, name: &[u8], mode: u32) -> Result<File> {
+        self.step("create")?;
+        let mode = Mode::from_raw_mode(mode & 0o7777);
+        Ok(File::from(rustix::fs::openat(dir, name, NEW, mode)?))
+    }
+
+    /// The same for any other kind, which is not opened.
     pub fn create(
         &self,
         dir: BorrowedFd<'_>,
@@ -416,13 +365,12 @@ impl Upper {
         let mode = Mode::from_raw_mode(mode & 0o7777);
         let node = |t: FileType, dev: u64| rustix::fs::mknodat(dir, name, t, mode, dev);
         match kind {
-            Kind::File => node(FileType::RegularFile, 0)?,
             Kind::Dir => rustix::fs::mkdirat(dir, name, mode)?,
             Kind::Fifo => node(FileType::Fifo, 0)?,
             Kind::Socket => node(FileType::Socket, 0)?,
             Kind::CharDev => node(FileType::CharacterDevice, rdev)?,
             Kind::BlockDev => node(FileType::BlockDevice, rdev)?,
-            Kind::Symlink => return Err(Error::new(Errno::EINVAL)),
+            Kind::File | Kind::Symlink => return Err(Error::new(Errno::EINVAL)),
         }
         Ok(())
     }

@@ -82,7 +82,7 @@ impl Walk<'_> {
     fn dir(&mut self, at: Loc<'_>) -> Result<()> {
         let opened = match at {
             Loc::At(parent, name) => loc::open_dir(parent, name),
-            Loc::Fd(fd) => loc::open_dir(fd, b"."),
+            Loc::Fd(fd) | Loc::Open(fd) => loc::open_dir(fd, b"."),
         };
         let opened = opened.context(|| show(&self.path))?;
         let mut names = BTreeSet::new();

@@ -1,0 +1,162 @@
+//! What a change costs: the system calls that the server makes for it, counted. A message costs more
+//! than all of them together, so one too many is not seen in a test of the time.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod live;
+
+use live::{Stack, may_mount, wait_for};
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// Files in each of the directories below.
+const FILES: usize = 100;
+
+/// Which calls are about files. Requests and answers are calls, too, and none of these.
+const ABOUT_FILES: &[&str] = &[
+    "open",
+    "close",
+    "stat",
+    "getdents",
+    "mknod",
+    "mkdir",
+    "link",
+    "unlink",
+    "rename",
+    "utime",
+    "pwrite",
+    "chown",
+    "chmod",
+    "xattr",
+    "truncate",
+    "getrandom",
+    "handle",
+];
+
+/// True if every thread is traced.
+fn traced(pid: i32) -> bool {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    tasks.flatten().all(|task| {
+        let status = fs::read_to_string(task.path().join("status")).unwrap_or_default();
+        !status.contains("TracerPid:\t0\n")
+    })
+}
+
+/// The calls about files that the server makes during `work`, for each of `FILES`.
+fn calls(s: &Stack, work: impl FnOnce()) -> f64 {
+    let [pid] = s.daemons()[..] else {
+        panic!("daemons: {:?}", s.daemons())
+    };
+    let out = s.dir().join("calls");
+    let mut strace = Command::new("timeout")
+        .args(["-s", "INT", "20", "strace", "-f", "-qq", "-o"])
+        .arg(&out)
+        .args(["-p", &pid.to_string()])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let begun = wait_for(Duration::from_secs(10), || traced(pid));
+    work();
+    live::run(Command::new("kill").args(["-INT", &strace.id().to_string()]));
+    strace.wait().unwrap();
+    assert!(begun, "strace did not begin");
+    let log = fs::read_to_string(&out).unwrap();
+    let made = log.lines().filter(|line| {
+        let call = line.split_whitespace().nth(1).unwrap_or_default();
+        let name = call.split('(').next().unwrap_or_default();
+        ABOUT_FILES.iter().any(|what| name.contains(what))
+    });
+    let made = made.count();
+    assert!(made > 0, "nothing was counted");
+    made as f64 / FILES as f64
+}
+
+/// `most` calls for each file, and some more for the directory.
+fn at_most(s: &Stack, what: &str, most: f64, work: impl FnOnce()) {
+    let made = calls(s, work);
+    assert!(
+        made <= most + 1.0,
+        "{what}: {made} system calls for each file, {most} are enough"
+    );
+}
+
+/// A table that grows while threads use it holds up whoever opens a file, each time it is full.
+#[test]
+fn there_is_room_for_open_files_from_the_start() {
+    if !may_mount() {
+        return;
+    }
+    let s = Stack::new(1);
+    s.mount(&[]);
+    for pid in s.daemons() {
+        let number = |file: &str, line: &str, column| {
+            let text = fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap();
+            let line = text.lines().find(|l| l.starts_with(line)).unwrap();
+            let number = line.split_whitespace().nth(column).unwrap();
+            number.parse::<u64>().unwrap_or(u64::MAX)
+        };
+        let limit = number("limits", "Max open files", 3);
+        let room = number("status", "FDSize:", 1);
+        assert!(room >= limit.min(4096), "room for {room} of {limit}");
+    }
+    s.umount();
+}
+
+fn each(dir: &Path, mut what: impl FnMut(&Path)) {
+    for i in 0..FILES {
+        what(&dir.join(format!("file-{i}")));
+    }
+}
+
+#[test]
+fn changes_take_few_system_calls() {
+    if !may_mount() {
+        return;
+    }
+    if Command::new("strace").arg("-V").output().is_err() {
+        live::skip("no strace; 'scripts/deps.sh test' installs it");
+        return;
+    }
+    let s = Stack::new(1);
+    for i in 0..FILES {
+        s.lower(0, &format!("low/file-{i}"), "low");
+        s.lower(0, &format!("tree/file-{i}"), "low");
+    }
+    s.mount(&[]);
+    let (new, dirs, low) = (s.mnt.join("new"), s.mnt.join("dirs"), s.mnt.join("low"));
+    fs::create_dir(&new).unwrap();
+    fs::create_dir(&dirs).unwrap();
+    // look-up, make and its attributes, write and its time, the directory's attributes
+    at_most(&s, "create", 6.0, || {
+        each(&new, |path| {
+            let mut options = OpenOptions::new();
+            let made = options.write(true).create_new(true).mode(0o644).open(path);
+            made.unwrap().write_all(&[b'v'; 4096]).unwrap();
+        });
+    });
+    // look, remove; the file's and the directory's attributes; the file is closed
+    at_most(&s, "unlink of what was made", 5.0, || {
+        each(&new, |path| fs::remove_file(path).unwrap());
+    });
+    // look-up, make, attributes; the directory's
+    at_most(&s, "mkdir", 4.0, || {
+        each(&dirs, |path| fs::create_dir(path).unwrap());
+    });
+    // look, open, remove, close; the directory's attributes
+    at_most(&s, "rmdir", 5.0, || {
+        each(&dirs, |path| fs::remove_dir(path).unwrap());
+    });
+    // look-up on both sides, once more to remove it, the whiteout; the directory's attributes
+    at_most(&s, "unlink of a lower file", 6.0, || {
+        each(&low, |path| fs::remove_file(path).unwrap());
+    });
+    // the same, and the listings, and the whiteouts again
+    at_most(&s, "rm -rf of a lower directory", 9.0, || {
+        live::run(Command::new("rm").arg("-rf").arg(s.mnt.join("tree")));
+    });
+    s.umount();
+}
