@@ -357,13 +357,13 @@ fn what_was_read_before_is_answered_without_a_message() {
     let [pid] = stack.daemons()[..] else {
         panic!("daemons: {:?}", stack.daemons())
     };
+    // each by itself: what hangs is ended
     let look = || {
-        Command::new("timeout")
-            .args(["-s", "KILL", "20", "sh", "-ec"])
-            .arg("for i in 1 2 3; do stat -c '%s %b %Y' \"$1\"; cat \"$1\"; echo; done; ls -l \"${1%/*}\"")
-            .args([Path::new("sh"), &stack.mnt.join("dir/file")])
-            .output()
-            .unwrap()
+        let script = "for i in 1 2 3; do for c in \"stat -c %s-%b-%Y\" cat ls; do \
+                      timeout -s KILL 10 $c \"$1\"; done; done";
+        let file = stack.mnt.join("dir/file");
+        let mut sh = Command::new("sh");
+        sh.args(["-ec", script, "sh"]).arg(file).output().unwrap()
     };
     let before = look();
     assert!(before.status.success(), "{}", text(&before));
