@@ -82,3 +82,26 @@ fn other_names_are_there_when_they_are_asked_for() {
         .unwrap();
     assert!(said.stdout.starts_with(b"vellum-overlayfs"), "{said:?}");
 }
+
+/// The program that a file of this form names to load its libraries, if it does.
+fn interpreter(program: &[u8]) -> bool {
+    const PT_INTERP: u32 = 3;
+    let number = |at: usize, len: usize| {
+        let bytes = &program[at..at + len];
+        bytes.iter().rev().fold(0, |n, b| n << 8 | usize::from(*b))
+    };
+    let (table, size, count) = (number(32, 8), number(54, 2), number(56, 2));
+    (0..count).any(|i| number(table + i * size, 4) == PT_INTERP as usize)
+}
+
+#[test]
+fn the_program_needs_no_libraries_where_that_can_be() {
+    let said = Command::new("cc").arg("-print-file-name=libc.a").output();
+    let place = said.map(|said| String::from_utf8(said.stdout).unwrap());
+    if !place.is_ok_and(|place| Path::new(place.trim()).is_file()) {
+        eprintln!("skipped: no static form of the C library");
+        return;
+    }
+    assert!(!interpreter(&fs::read(VELLUM).unwrap()));
+    assert!(interpreter(&fs::read("/proc/self/exe").unwrap()));
+}

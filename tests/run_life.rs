@@ -38,12 +38,41 @@ fn part(bed: &Bed, name: &str, part: &str) -> i32 {
     state_file(bed, name)[part]["pid"].as_i64().unwrap() as i32
 }
 
+/// Most KiB that the two processes of a container may have for themselves. Half of it is what a program of
+/// this kind takes before it does anything.
+const AT_REST: u64 = 450;
+
 /// What the allocator of a process has from the kernel and uses, in KiB.
 fn heap(pid: i32) -> u64 {
     let maps = fs::read_to_string(format!("/proc/{pid}/smaps")).unwrap();
     let after = maps.split("[heap]").nth(1).unwrap();
     let line = after.lines().find(|l| l.starts_with("Rss:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// Memory that a process has for itself, in KiB.
+fn own_memory(pid: i32) -> u64 {
+    let all = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
+    let line = all.lines().find(|l| l.starts_with("Private_Dirty:"));
+    let number = line.unwrap().split_whitespace().nth(1);
+    number.unwrap().parse().unwrap()
+}
+
+#[test]
+fn who_looks_after_a_container_at_rest_takes_little_memory() {
+    if !may_run() {
+        return;
+    }
+    let bed = Bed::new();
+    bed.ok(&["run", "-d", "--name", "c", "bb:1", "sleep", "1000"]);
+    // what is read takes memory in the process that serves it, until it is quiet
+    bed.ok(&["exec", "c", "sh", "-c", "cat /bin/busybox >/dev/null"]);
+    let both = ["monitor", "server"].map(|p| part(&bed, "c", p));
+    let taken = || both.map(own_memory).iter().sum::<u64>();
+    let little = wait_for(LIMIT, || taken() < AT_REST);
+    assert!(little, "{:?} KiB", both.map(own_memory));
+    bed.ok(&["rm", "-f", "c"]);
+    bed.nothing_is_left();
 }
 
 #[test]

@@ -44,7 +44,6 @@ mod tree;
 mod umount;
 mod wait;
 
-use crate::sys::process::apart;
 use clap::{Parser, Subcommand};
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
@@ -151,8 +150,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         return overlayfs::run(program, args.iter().skip(1).cloned());
     }
     let in_container = args.get(1).is_some_and(|a| a == "run" || a == "exec");
-    // some commands go on for long, as another process, and need nothing of this any more
-    match apart(|| Cli::try_parse_from(args)) {
+    match Cli::try_parse_from(args) {
         Ok(cli) => run(cli.command),
         Err(e) => {
             // help and version come this way too; where stdout is gone nobody can be told

@@ -187,7 +187,21 @@ impl Run {
         }
     }
 
-    fn start(mut self) -> std::result::Result<u8, Failure> {
+    fn start(self) -> std::result::Result<u8, Failure> {
+        let detach = self.detach;
+        let job = self.prepare()?;
+        if detach {
+            run::background(&job)?;
+            super::print(&format!("{}\n", job.container.name));
+            return Ok(0);
+        }
+        run::foreground(&job, true)
+    }
+
+    /// Makes the container. On the heap, and in a call of its own, for what looks after it and serves its
+    /// files has the stack of its callers for as long as it lives.
+    #[inline(never)]
+    fn prepare(mut self) -> Result<Box<Job>> {
         let rest = std::mem::take(&mut self.rest);
         let mut words = rest
             .into_iter()
@@ -198,7 +212,7 @@ impl Run {
         config.command = words;
         if self.tty && self.interactive && !self.detach && !std::io::stdin().is_terminal() {
             let why = "-t with -i: standard input is no terminal";
-            return Err(Error::because(Errno::ENOTTY, why).into());
+            return Err(Error::because(Errno::ENOTTY, why));
         }
         let keep = self.keep()?;
         let root = running::enter(&self.store)?;
@@ -216,25 +230,19 @@ impl Run {
         complete(&store, &image)?;
         run::command(&config, &image.config)?;
         let container = store.make_container(self.name.as_deref(), &image, &text, &keep)?;
-        let name = container.name.clone();
         if let Err(e) = Folder::of(&container).set_config(&config) {
             store.remove_container(&container)?;
-            return Err(e.into());
+            return Err(e);
         }
         // as long as it is open nobody can remove anything from the store
         drop(store);
-        let job = Job {
+        Ok(Box::new(Job {
             store: root,
             container,
             image,
             config,
-        };
-        if self.detach {
-            run::background(&job)?;
-            super::print(&format!("{name}\n"));
-            return Ok(0);
-        }
-        run::foreground(&job, true)
+            new: true,
+        }))
     }
 
     fn check_platform(&self, image: &Image) -> Result<()> {

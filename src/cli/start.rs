@@ -85,5 +85,6 @@ fn job(root: &Path, name: &str) -> Result<Job> {
         container,
         image,
         config,
+        new: false,
     })
 }

@@ -22,4 +22,4 @@ mod wire;
 pub use options::{Allow, FOREVER, Io, IoUring, MountOptions};
 pub use remount::remount;
 pub use serve::{Starting, run, run_over, serve_over};
-pub use unmount::unmount;
+pub use unmount::{unmount, unmount_own};

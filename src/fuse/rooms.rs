@@ -14,7 +14,7 @@ use std::time::Instant;
 pub(super) struct Rooms {
     len: usize,
     free: Mutex<Vec<Spare>>,
-    /// One of them holds much, and the keeper knows.
+    /// One was used since the keeper looked last, and the keeper knows.
     told: AtomicBool,
     keeper: Thread,
 }
@@ -29,7 +29,8 @@ struct Spare {
 }
 
 impl Rooms {
-    /// Rooms of `len` bytes each. `keeper` is woken when there is something to [`Rooms::tidy`].
+    /// Rooms of `len` bytes each. `keeper` is woken when one is used after some time, to [`Rooms::tidy`]
+    /// what that leaves.
     pub(super) fn new(len: usize, keeper: Thread) -> Rooms {
         Rooms {
             len,
@@ -59,19 +60,19 @@ impl Rooms {
         if used > SMALL {
             spare.large = Some(Instant::now());
         }
-        let large = spare.large.is_some();
         self.free.lock().push(spare);
-        if large && !self.told.swap(true, Ordering::AcqRel) {
+        // looked at first: all who answer would have to get hold of it else
+        if !self.told.load(Ordering::Relaxed) && !self.told.swap(true, Ordering::AcqRel) {
             self.keeper.unpark();
         }
         Ok(done)
     }
 
-    /// Empties what was not used for long. True if it is to be called again, [`IDLE`] later.
+    /// Empties what was not used for long. True if it is to be called again, [`IDLE`] later: one was used,
+    /// or may be emptied then.
     pub(super) fn tidy(&self) -> bool {
         // before looking, so that whoever brings one meanwhile says so again
-        self.told.store(false, Ordering::Release);
-        let mut again = false;
+        let mut again = self.told.swap(false, Ordering::AcqRel);
         for spare in &mut *self.free.lock() {
             match spare.large {
                 Some(when) if when.elapsed() >= IDLE => {
@@ -94,14 +95,16 @@ mod tests {
     fn a_thread_has_its_own_which_is_emptied_once_idle() {
         let rooms = Rooms::new(1 << 20, std::thread::current());
         let first = |n: usize| rooms.with(|room| (std::mem::replace(&mut room[0], 7), n));
+        assert!(!rooms.tidy(), "none was used");
         assert_eq!(first(1).unwrap(), 0);
+        assert!(rooms.tidy(), "one was used");
         assert!(!rooms.tidy(), "nothing large was in it");
         assert_eq!(first(SMALL + 1).unwrap(), 7, "the same one");
-        assert!(rooms.tidy(), "it may be used again at once");
+        assert!(rooms.tidy() && rooms.tidy(), "it may be used again at once");
         let other = std::thread::scope(|s| s.spawn(|| first(1).unwrap()).join());
         assert_eq!(other.unwrap(), 0, "that of another thread");
         std::thread::sleep(IDLE);
-        assert!(!rooms.tidy());
+        assert!(rooms.tidy() && !rooms.tidy());
         let all = rooms.with(|room| (room[0], 0)).unwrap();
         assert_eq!(all, 0);
     }

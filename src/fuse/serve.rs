@@ -16,7 +16,7 @@ use crate::overlay::{Config, Engine, MakeLower};
 use crate::sys::ancestry::Ancestry;
 use crate::sys::fuse_dev::backing_open;
 use crate::sys::process::{
-    Fork, apart, close_inherited, fork, leave_caller, raise_file_limit, share_arenas, trim_memory,
+    Fork, close_inherited, fork, leave_caller, raise_file_limit, share_arenas, trim_memory,
     widen_file_table,
 };
 use crate::sys::room::IDLE;
@@ -209,7 +209,7 @@ impl Ready {
         share_arenas();
         // signals wait, in every thread to come, for the one that asks for them
         signals().thread_block()?;
-        let engine = Arc::new(apart(|| stack.open())?);
+        let engine = Arc::new(stack.open()?);
         let read_only = engine.read_only() || options.flags.contains(MsFlags::MS_RDONLY);
         let mounted = Arc::new(mount(mountpoint, options, read_only)?);
         let mut options = options.clone();
@@ -251,11 +251,13 @@ impl Ready {
             .name("signals".into())
             .spawn(move || detach_at_signal(&mounted))?;
         read_ahead(&self.mounted);
-        trim_memory();
         let rooms = Arc::new(device::rooms(&self.adapter, std::thread::current()));
         let served = match self.rings.is_empty() {
             true => self.serve_by_device(&rooms),
-            false => device::serve(&self.adapter, &self.slow, &rooms, true),
+            false => {
+                trim_memory();
+                device::serve(&self.adapter, &self.slow, &rooms, true)
+            }
         };
         served.context(|| "serving the mount")
     }
@@ -276,6 +278,8 @@ impl Ready {
                 })?;
             readers.push(reader);
         }
+        // what the first requests need, as those of a container's start, comes at once
+        std::thread::park_timeout(IDLE);
         while running.load(Ordering::Acquire) > 0 {
             match rooms.tidy() {
                 true => std::thread::park_timeout(IDLE),

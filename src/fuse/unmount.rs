@@ -5,7 +5,7 @@ use crate::vfs::error::Context;
 use crate::vfs::{Error, Result};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxAttributes, StatxFlags};
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -18,13 +18,46 @@ const FUSE_SUPER_MAGIC: i64 = 0x6573_5546;
 pub fn unmount(mountpoint: &Path, lazy: bool) -> Result<()> {
     let path = std::path::absolute(mountpoint)?;
     refuse_others(&path, lazy)?;
+    take_down(&path, lazy)
+}
+
+/// Unmounts what is mounted on `mountpoint`, where only this program mounts anything. False: nothing is.
+/// It asks the file system nothing.
+pub fn unmount_own(mountpoint: &Path) -> Result<bool> {
+    let path = std::path::absolute(mountpoint)?;
+    if !is_mounted_on(&path)? {
+        return Ok(false);
+    }
+    match take_down(&path, false) {
+        Err(e) if e.is(Errno::EBUSY) => take_down(&path, true)?,
+        done => done?,
+    }
+    Ok(true)
+}
+
+/// Whether `path` is the root of a mount.
+fn is_mounted_on(path: &Path) -> Result<bool> {
+    let flags = AtFlags::STATX_DONT_SYNC | AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+    let st = rustix::fs::statx(CWD, path, flags, StatxFlags::empty())
+        .context(|| path.display().to_string())?;
+    let known = st.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT);
+    match known {
+        true => Ok(st.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)),
+        false => Err(Error::because(
+            Errno::ENOSYS,
+            "the kernel does not tell what is mounted",
+        )),
+    }
+}
+
+fn take_down(path: &Path, lazy: bool) -> Result<()> {
     let flags = if lazy {
         MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW
     } else {
         MntFlags::UMOUNT_NOFOLLOW
     };
-    match umount2(&path, flags) {
-        Err(Errno::EPERM) => by_helper(&path, lazy),
+    match umount2(path, flags) {
+        Err(Errno::EPERM) => by_helper(path, lazy),
         done => done.context(|| format!("unmount {}", path.display())),
     }
 }

@@ -296,6 +296,11 @@ impl Store {
             );
             return Err(Error::because(Errno::EBUSY, why));
         }
+        self.remove_unmounted_container(container)
+    }
+
+    /// Removes a container of which the caller knows that it is mounted nowhere that shows.
+    pub fn remove_unmounted_container(&self, container: &Container) -> Result<()> {
         self.discard(&container.name, &container.dir, &container.upper())
     }
 

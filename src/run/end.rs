@@ -20,6 +20,20 @@ use std::time::{Duration, Instant};
 /// How long the server of a root file system may take to end.
 const LET_GO: Duration = Duration::from_secs(5);
 
+/// It takes no longer, unless the mount is in use somewhere.
+const MOMENT: Duration = Duration::from_millis(100);
+
+/// How the server of a root file system came to its end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Server {
+    /// When there was no mount any more.
+    Ended,
+    /// Before that.
+    Gone,
+    /// It is still there.
+    Stays,
+}
+
 /// A container, for who looks after it.
 pub(super) struct Charge<'a> {
     /// The store.
@@ -44,7 +58,10 @@ impl Charge<'_> {
         mut self,
         ended: std::result::Result<u8, Failure>,
     ) -> std::result::Result<u8, Failure> {
-        let cleared = self.clear();
+        let (unmounted, cleared) = match self.clear() {
+            Ok(unmounted) => (unmounted, Ok(())),
+            Err(e) => (false, Err(e)),
+        };
         let code = match &ended {
             Ok(code) => *code,
             Err(e) => {
@@ -53,9 +70,12 @@ impl Charge<'_> {
             }
         };
         let kept = self.keep_end(code);
-        let removed = match self.config.remove {
-            true => remove(self.store, self.container),
-            false => Ok(()),
+        let removed = match (self.config.remove, unmounted) {
+            (false, _) => Ok(()),
+            (true, false) => remove(self.store, self.container),
+            (true, true) => {
+                Store::open(self.store).and_then(|s| s.remove_unmounted_container(self.container))
+            }
         };
         // what the container said counts; that something stays is told beside it
         for left in [cleared, kept, removed].into_iter().filter_map(Result::err) {
@@ -67,10 +87,10 @@ impl Charge<'_> {
         ended
     }
 
-    /// Nothing of the run stays but what it wrote.
-    fn clear(&self) -> Result<()> {
+    /// Nothing of the run stays but what it wrote. True if it is known that the container is mounted nowhere.
+    fn clear(&self) -> Result<bool> {
         let Some(server) = self.state.server else {
-            return Ok(());
+            return Ok(false);
         };
         if let Err(e) = self.remove_made() {
             log::debug!("what was mounted on stays: {e}");
@@ -80,16 +100,28 @@ impl Charge<'_> {
             Err(e) if e.is(Errno::ENOTCONN) => Ok(()),
             flushed => flushed.context(|| "flushing what the container wrote"),
         };
-        let unmounted = leftovers::unmount(self.container);
+        let mut unmounted = leftovers::unmount_own(self.container);
         let removed = cgroup::remove(&self.config.id);
         let forgotten = super::folder::remove_tree(&self.folder.path("runtime"));
         let child = Pid::from_raw(server.pid);
-        if unmounted.is_ok() && !wait_for_end(child)? && flushed.is_ok() {
-            // whoever made a mount namespace meanwhile has the mount in it, and would keep the container
-            server.signal(Signal::SIGKILL)?;
-            wait_for_end(child)?;
+        let mut end = match unmounted {
+            Ok(()) => wait_for_end(child, MOMENT)?,
+            Err(_) => Server::Stays,
+        };
+        if end == Server::Stays && unmounted.is_ok() {
+            // somebody may have mounted it elsewhere
+            unmounted = leftovers::unmount(self.container);
+            if unmounted.is_ok() {
+                end = wait_for_end(child, LET_GO)?;
+            }
+            if end == Server::Stays && unmounted.is_ok() && flushed.is_ok() {
+                // whoever made a mount namespace meanwhile has the mount in it, and would keep the container
+                server.signal(Signal::SIGKILL)?;
+                wait_for_end(child, LET_GO)?;
+            }
         }
-        flushed.and(unmounted).and(removed).and(forgotten)
+        flushed.and(unmounted).and(removed).and(forgotten)?;
+        Ok(end == Server::Ended)
     }
 
     /// Has the kernel write what it kept, so that nothing is lost if the mount cannot end.
@@ -123,20 +155,21 @@ impl Charge<'_> {
     }
 }
 
-/// Waits for the end of a child, but not for ever: a file that somebody has open keeps it. False: it stays.
-fn wait_for_end(child: Pid) -> Result<bool> {
+/// Waits for the end of a child, but not for ever: a file that somebody has open keeps it.
+fn wait_for_end(child: Pid, most: Duration) -> Result<Server> {
     let began = Instant::now();
-    while began.elapsed() < LET_GO {
+    while began.elapsed() < most {
         match waitpid(child, Some(WaitPidFlag::WNOHANG)) {
             Ok(WaitStatus::StillAlive) | Err(Errno::EINTR) => {
                 std::thread::sleep(Duration::from_micros(200));
             }
+            Ok(_) => return Ok(Server::Ended),
             // it ended before, and was seen
-            Ok(_) | Err(Errno::ECHILD) => return Ok(true),
+            Err(Errno::ECHILD) => return Ok(Server::Gone),
             Err(e) => return Err(Error::because(e, "waiting for the end of the mount")),
         }
     }
-    Ok(false)
+    Ok(Server::Stays)
 }
 
 /// Removes a container that does not run.

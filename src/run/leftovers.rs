@@ -140,6 +140,21 @@ pub fn unmount(container: &Container) -> Result<()> {
     Ok(())
 }
 
+/// Unmounts what a process of this one's serves on the container's own mountpoint.
+pub fn unmount_own(container: &Container) -> Result<()> {
+    let own = container.mountpoint();
+    loop {
+        match fuse::unmount_own(&own) {
+            Ok(true) => {}
+            Ok(false) => return Ok(()),
+            Err(e) => {
+                log::debug!("{e}; looking at the table of mounts");
+                return unmount(container);
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

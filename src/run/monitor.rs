@@ -13,7 +13,7 @@ use super::folder::{Folder, Held, State};
 use super::leftovers::{self, Proc};
 use super::pump::{Ends, Pump, Watched, hold_signals};
 use super::record::Recorder;
-use super::runtime::{Runtime, Streams, find_init};
+use super::runtime::{Runtime, Streams, find_init, nothing};
 use super::spec::{Parts, Rights};
 use super::tty::{ConsoleSocket, Raw, follow_size};
 use super::{afresh, files};
@@ -33,7 +33,6 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
-use std::process::Stdio;
 
 /// A container that is to run.
 #[derive(Debug)]
@@ -46,6 +45,8 @@ pub struct Job {
     pub image: Image,
     /// What is asked of it.
     pub config: Config,
+    /// It was made just now, so that nobody can have mounted it.
+    pub new: bool,
 }
 
 type Outcome<T> = std::result::Result<T, Failure>;
@@ -160,7 +161,11 @@ impl Monitor<'_> {
         if folder.path("state.json").exists() {
             leftovers::clear(&job.container, &job.config).context(|| "what an earlier run left")?;
         }
-        if let Some(at) = job.container.mounted_on()? {
+        let mounted = match job.new {
+            true => None,
+            false => job.container.mounted_on()?,
+        };
+        if let Some(at) = mounted {
             let why = format!("container {name:?} is mounted on {}", at.display());
             return Err(Error::because(Errno::EBUSY, why));
         }
@@ -192,7 +197,6 @@ impl Monitor<'_> {
                 if !attach {
                     let stays = afresh::begin(&self.charge, &ends);
                     log::debug!("the memory of the start is kept: {stays}");
-                    trim_memory();
                 }
                 let Charge {
                     config,
@@ -235,7 +239,9 @@ impl Monitor<'_> {
         Ok((Watched { first, server }, ends))
     }
 
-    /// A process of its own is to serve the root file system.
+    /// A process of its own is to serve the root file system. It stays in this call for as long as it lives, and
+    /// keeps the stack of its callers: so what else they call is not to be part of them.
+    #[inline(never)]
     fn mount(&self) -> Result<Starting> {
         let (container, config) = (self.charge.container, self.charge.config);
         let mut upper = UpperConfig::new(container.upper(), container.work());
@@ -261,6 +267,7 @@ impl Monitor<'_> {
     }
 
     /// Makes what the runtime needs, as far as it does not depend on what is in the root.
+    #[inline(never)]
     fn prepare_bundle(&self) -> Result<Rights> {
         let config = self.charge.config;
         files::names(&self.charge.folder, config)?;
@@ -271,6 +278,7 @@ impl Monitor<'_> {
     }
 
     /// Makes the rest.
+    #[inline(never)]
     fn bundle(&mut self, rights: Rights) -> Result<()> {
         let (config, image) = (self.charge.config, &self.image.config);
         let at = self.charge.container.mountpoint();
@@ -296,14 +304,15 @@ impl Monitor<'_> {
     }
 
     /// Has the runtime start it: its first process, and the streams.
+    #[inline(never)]
     fn start(&self) -> Outcome<(Pid, Ends)> {
         let (id, config) = (&self.charge.config.id, self.charge.config);
         if config.tty {
             let console = ConsoleSocket::new()?;
             let streams = Streams {
-                stdin: Stdio::null(),
-                stdout: Stdio::null(),
-                stderr: Stdio::null(),
+                stdin: nothing()?,
+                stdout: nothing()?,
+                stderr: nothing()?,
             };
             let first = self.runtime.run(id, Some(&console.path()), streams)?;
             let terminal = console.receive()?;
@@ -323,13 +332,13 @@ impl Monitor<'_> {
         let (output, stdout) = pipe()?;
         let (error, stderr) = pipe()?;
         let (stdin, input) = match config.interactive {
-            true => pipe().map(|(theirs, ours)| (theirs.into(), Some(ours)))?,
-            false => (Stdio::null(), None),
+            true => pipe().map(|(theirs, ours)| (theirs, Some(ours)))?,
+            false => (nothing()?, None),
         };
         let streams = Streams {
             stdin,
-            stdout: stdout.into(),
-            stderr: stderr.into(),
+            stdout,
+            stderr,
         };
         let first = self.runtime.run(id, None, streams)?;
         let ends = Ends {
@@ -375,5 +384,8 @@ pub(super) fn watch(
         }
     };
     let attach = attached != Attached::No;
+    if !attach {
+        trim_memory();
+    }
     Ok(Pump::new(watched, signals, ends, recorder, attach, &mut note)?.run()?)
 }

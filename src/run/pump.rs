@@ -224,6 +224,7 @@ impl<'a> Pump<'a> {
     }
 
     /// Output of the container: kept, and shown.
+    #[inline(never)] // what it needs of the stack is not needed while it waits
     fn pass_on(&mut self, n: usize) {
         let mut bytes = [0u8; 16 << 10];
         let Some(source) = self.sources.get_mut(n) else {
@@ -262,6 +263,7 @@ impl<'a> Pump<'a> {
     }
 
     /// What this process is given to read.
+    #[inline(never)]
     fn take_input(&mut self) {
         let mut bytes = [0u8; 16 << 10];
         let count = match stdin().lock().read(&mut bytes) {

@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::mount::MsFlags;
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::wait::waitpid;
-use nix::unistd::{Pid, User, getegid, geteuid, getpid};
+use nix::unistd::{Pid, getegid, geteuid, getpid};
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
@@ -85,9 +85,7 @@ pub fn join(monitor: i32) -> Result<()> {
 /// The whole map for `newuidmap` or `newgidmap`: this user is root, and those that a table gives it
 /// come next.
 fn map(table: &str, own: u32) -> Result<Vec<String>> {
-    let name = User::from_uid(geteuid())?
-        .map(|u| u.name)
-        .unwrap_or_default();
+    let name = own_name();
     let text = fs::read_to_string(table).context(|| table.to_owned())?;
     let mut map: Vec<String> = ["0", &own.to_string(), "1"].map(str::to_owned).into();
     let mut next = 1u64;
@@ -103,6 +101,25 @@ fn map(table: &str, own: u32) -> Result<Vec<String>> {
         return Err(Error::because(Errno::EPERM, why));
     }
     Ok(map)
+}
+
+/// The name of this user; none, if nobody knows it. The program may be linked statically, and then
+/// cannot ask the system's other sources of users itself.
+fn own_name() -> String {
+    let uid = geteuid().as_raw();
+    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    name_in(&users, uid).map(str::to_owned).unwrap_or_else(|| {
+        let asked = Command::new("id").arg("-un").stderr(Stdio::null()).output();
+        let said = asked.ok().filter(|said| said.status.success());
+        let name = said.and_then(|said| String::from_utf8(said.stdout).ok());
+        name.map(|n| n.trim().to_owned()).unwrap_or_default()
+    })
+}
+
+/// The name that a table of users has for a number.
+fn name_in(users: &str, uid: u32) -> Option<&str> {
+    let own = |line: &&str| line.split(':').nth(2).and_then(|n| n.parse().ok()) == Some(uid);
+    users.lines().find(own)?.split(':').next()
 }
 
 /// First number and count of each range that a table has for a user.
@@ -157,5 +174,14 @@ mod tests {
             [(100_000, 65_536), (300_000, 10)]
         );
         assert_eq!(ranges(table, "nobody", 65534), []);
+    }
+
+    #[test]
+    fn a_user_has_a_name() {
+        let users = "root:x:0:0::/:/bin/sh\nbad\nuser:x:1000:1:,,:/:\nother:x:1000:1::/:\n";
+        assert_eq!(name_in(users, 1000), Some("user"));
+        assert_eq!(name_in(users, 100), None);
+        let asked = Command::new("id").arg("-un").output().unwrap();
+        assert_eq!(own_name(), String::from_utf8(asked.stdout).unwrap().trim());
     }
 }

@@ -7,14 +7,17 @@
 use super::cgroup;
 use super::failure::{Failure, code_of};
 use super::folder::Folder;
-use crate::sys::process::unblock_signals;
+use crate::sys::process::{spawn, unblock_signals};
 use crate::vfs::error::Context;
 use crate::vfs::{Error, Result};
 use nix::errno::Errno;
+use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{AccessFlags, Pid, access};
 use serde_json::Value;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
@@ -79,11 +82,17 @@ fn find(asked: Option<&str>) -> Result<PathBuf> {
 /// Standard streams of a container.
 pub struct Streams {
     /// Standard input.
-    pub stdin: Stdio,
+    pub stdin: OwnedFd,
     /// Standard output.
-    pub stdout: Stdio,
+    pub stdout: OwnedFd,
     /// Standard error.
-    pub stderr: Stdio,
+    pub stderr: OwnedFd,
+}
+
+/// What a stream is that nobody reads or writes.
+pub fn nothing() -> Result<OwnedFd> {
+    let null = fs::File::options().read(true).write(true).open("/dev/null");
+    Ok(null.context(|| "/dev/null")?.into())
 }
 
 impl Runtime {
@@ -103,14 +112,23 @@ impl Runtime {
             .into_owned()
     }
 
+    /// What every call of it begins with.
+    fn options(&self, log: &Path) -> Vec<OsString> {
+        let root = self.folder.path("runtime");
+        let words: [&OsStr; 6] = [
+            "--root".as_ref(),
+            root.as_ref(),
+            "--log".as_ref(),
+            log.as_ref(),
+            "--log-format".as_ref(),
+            "json".as_ref(),
+        ];
+        words.map(OsStr::to_owned).into()
+    }
+
     fn command(&self, log: &Path) -> Command {
         let mut command = Command::new(&self.program);
-        command
-            .arg("--root")
-            .arg(self.folder.path("runtime"))
-            .arg("--log")
-            .arg(log)
-            .args(["--log-format", "json"]);
+        command.args(self.options(log));
         unblock_signals(&mut command);
         command
     }
@@ -127,23 +145,15 @@ impl Runtime {
         for stale in [&log, &pid] {
             fs::remove_file(stale).ok();
         }
-        let mut command = self.command(&log);
-        command
-            .args(["run", "--detach", "--bundle"])
-            .arg(self.folder.path("bundle"))
-            .arg("--pid-file")
-            .arg(&pid);
+        let mut args = self.options(&log);
+        args.extend(["run", "--detach", "--bundle"].map(OsString::from));
+        args.push(self.folder.path("bundle").into());
+        args.extend(["--pid-file".into(), pid.clone().into()]);
         if let Some(socket) = console {
-            command.arg("--console-socket").arg(socket);
+            args.extend(["--console-socket".into(), socket.into()]);
         }
-        let status = command
-            .arg(id)
-            .stdin(streams.stdin)
-            .stdout(streams.stdout)
-            .stderr(streams.stderr)
-            .status();
-        // what was handed over stays open in the command until it goes
-        drop(command);
+        args.push(id.into());
+        let status = self.finished(&args, streams);
         let status = status.context(|| format!("runtime {}", self.program.display()))?;
         if !status.success() {
             return Err(self.failure(&log, status));
@@ -154,6 +164,32 @@ impl Runtime {
             .parse()
             .map_err(|_| Error::because(Errno::EBADMSG, format!("{}: {text:?}", pid.display())))?;
         Ok(Pid::from_raw(number))
+    }
+
+    /// Runs it until it ends. What was handed over stays open in nobody but the container.
+    fn finished(&self, args: &[OsString], streams: Streams) -> Result<ExitStatus> {
+        let Streams {
+            stdin,
+            stdout,
+            stderr,
+        } = streams;
+        let child = spawn(
+            &self.program,
+            args,
+            [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()],
+        )?;
+        drop((stdin, stdout, stderr));
+        loop {
+            match waitpid(child, None) {
+                Err(Errno::EINTR) => {}
+                Ok(WaitStatus::Exited(_, code)) => return Ok(ExitStatus::from_raw(code << 8)),
+                Ok(WaitStatus::Signaled(_, signal, _)) => {
+                    return Ok(ExitStatus::from_raw(signal as i32));
+                }
+                Ok(_) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
     }
 
     /// The command that runs a process in the container, in the foreground, with the streams of this

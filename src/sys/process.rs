@@ -8,15 +8,19 @@ use crate::vfs::error::Context;
 use crate::vfs::{Error, Result};
 use nix::errno::Errno;
 use nix::fcntl::FdFlag;
+use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::signal::SigSet;
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use nix::unistd::{ForkResult, Pid};
 use rustix::fs::{CWD, Mode, OFlags};
+use std::ffi::{CString, OsStr, OsString};
 use std::io::IoSliceMut;
 use std::num::NonZeroUsize;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -155,6 +159,41 @@ pub fn inherited(fd: RawFd) -> Result<OwnedFd> {
     Ok(own_fd(fd))
 }
 
+/// Starts a program with these standard streams, and with no signal blocked, whatever this process has
+/// blocked for itself. Unlike a fork it copies nothing of this process.
+pub fn spawn(
+    program: &Path,
+    args: &[impl AsRef<OsStr>],
+    streams: [BorrowedFd<'_>; 3],
+) -> Result<Pid> {
+    let string = |text: &OsStr| {
+        let zero = |_| Error::because(Errno::EINVAL, format!("a zero byte in {text:?}"));
+        CString::new(text.as_bytes()).map_err(zero)
+    };
+    let first = std::iter::once(program.as_os_str());
+    let args = first.chain(args.iter().map(AsRef::as_ref)).map(string);
+    let args: Vec<CString> = args.collect::<Result<_>>()?;
+    let variable = |(name, value): (OsString, OsString)| {
+        let mut both = name;
+        both.push("=");
+        both.push(value);
+        string(&both)
+    };
+    let env: Vec<CString> = std::env::vars_os().map(variable).collect::<Result<_>>()?;
+    let mut files = PosixSpawnFileActions::init()?;
+    for (fd, place) in streams.iter().zip(0..) {
+        files.add_dup2(fd.as_raw_fd(), place)?;
+    }
+    let mut attr = PosixSpawnAttr::init()?;
+    attr.set_sigmask(&SigSet::empty())?;
+    // this process ignores it
+    attr.set_sigdefault(&SigSet::from(Signal::SIGPIPE))?;
+    attr.set_flags(
+        PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK | PosixSpawnFlags::POSIX_SPAWN_SETSIGDEF,
+    )?;
+    Ok(posix_spawn(program, &files, &attr, &args, &env)?)
+}
+
 /// Has a program begin with no signal blocked, whatever this process has blocked for itself.
 pub fn unblock_signals(command: &mut Command) -> &mut Command {
     let unblock = || {
@@ -212,15 +251,6 @@ fn trim_stack() {
     }
 }
 
-/// Does something in a thread of its own, and waits for it. What it left of stack and allocator goes
-/// with the thread, where the first thread keeps it for as long as the process lives.
-pub fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> T {
-    std::thread::scope(|scope| {
-        let done = scope.spawn(work).join();
-        done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })
-}
-
 /// Has threads share what the allocator keeps, a few to one. Each for itself keeps pages that it
 /// hardly uses. To be called before there are threads.
 pub fn share_arenas() {
@@ -271,5 +301,38 @@ pub fn widen_file_table() {
         .and_then(|fd| rustix::io::fcntl_dupfd_cloexec(&fd, last));
     if let Err(e) = widened {
         log::debug!("room for open files is made as it is needed: {e}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::wait::{WaitStatus, waitpid};
+    use std::fs::File;
+    use std::io::Read;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn a_program_begins_with_no_signal_blocked_and_its_own_streams() {
+        let mut blocked = SigSet::empty();
+        blocked.add(Signal::SIGUSR1);
+        blocked.thread_block().unwrap();
+        let null = File::open("/dev/null").unwrap();
+        let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).unwrap();
+        let script = "sed -n 's/^Sig[BI][lg][kn]:.//p' /proc/self/status; exit 3";
+        let streams = [null.as_fd(), writer.as_fd(), writer.as_fd()];
+        let child = spawn(Path::new("/bin/sh"), &["-c", script], streams).unwrap();
+        drop(writer);
+        let mut said = String::new();
+        File::from(reader).read_to_string(&mut said).unwrap();
+        assert_eq!(waitpid(child, None).unwrap(), WaitStatus::Exited(child, 3));
+        let lines: Vec<&str> = said.lines().collect();
+        let signals = |line: &str| u64::from_str_radix(line, 16).unwrap();
+        assert_eq!(signals(lines[0]), 0, "blocked");
+        let pipe = 1 << (Signal::SIGPIPE as i32 - 1);
+        assert_eq!(signals(lines[1]) & pipe, 0, "ignored");
+        assert_eq!(lines.len(), 2);
+        let missing = spawn(Path::new("/no/program"), &["x"], [null.as_fd(); 3]);
+        assert!(missing.unwrap_err().is(Errno::ENOENT));
     }
 }
