@@ -42,6 +42,7 @@ mod store;
 mod tag;
 mod tree;
 mod umount;
+mod volume;
 mod wait;
 
 use crate::sys::process::apart;
@@ -99,6 +100,7 @@ enum Command {
     Stop(stop::Stop),
     Kill(kill::Kill),
     Wait(wait::Wait),
+    Volume(volume::VolumeCommand),
     Load(load::Load),
     Import(import::Import),
     Save(save::Save),
@@ -188,6 +190,7 @@ fn run(command: Command) -> ExitCode {
         Command::Stop(stop) => stop.run(),
         Command::Kill(kill) => kill.run(),
         Command::Wait(wait) => wait.run(),
+        Command::Volume(volume) => volume.run(),
         Command::Load(load) => load.run(),
         Command::Import(import) => import.run(),
         Command::Save(save) => save.run(),

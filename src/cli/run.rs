@@ -7,7 +7,7 @@ use crate::image::container::Keep;
 use crate::image::oci::PlatformSpec;
 use crate::image::prepare::complete;
 use crate::image::store::{Image, Store};
-use crate::run::{self, Config, Failure, Folder, Job, Network, Volume};
+use crate::run::{self, Config, Failure, Job, Network, Volume};
 use crate::vfs::error::Context;
 use crate::vfs::{Error, Result};
 use clap::{ArgAction, Args, ValueHint};
@@ -27,6 +27,7 @@ Examples:
   vellum run --rm debian:12 cat /etc/os-release
   vellum run -it --rm debian:12 bash
   vellum run -d --name web --network host -v /srv/www:/www:ro web:1
+  vellum run -d --name db -v data:/var/lib/postgresql/data postgres:17
   vellum logs -f web
   vellum exec -it web sh
   vellum stop web && vellum rm web
@@ -64,11 +65,11 @@ pub struct Run {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     env_file: Vec<PathBuf>,
 
-    /// Mount a directory or file of the host; or, with a target alone, an empty volume
+    /// Mount a directory or file of the host, or a volume by its name; with a target alone, a new volume
     #[arg(short, long, value_name = "SOURCE:TARGET[:ro]")]
     volume: Vec<String>,
 
-    /// The same in words: type=bind,source=/srv,target=/srv,readonly; type=tmpfs; type=volume
+    /// The same in words: type=bind,source=/srv,target=/srv,readonly; type=volume,source=data,target=/data; type=tmpfs
     #[arg(long, value_name = "WORDS")]
     mount: Vec<String>,
 
@@ -215,10 +216,13 @@ impl Run {
         self.check_platform(&image)?;
         complete(&store, &image)?;
         run::command(&config, &image.config)?;
+        let of_image = run::volumes_of_image(&config, &image.config)?;
+        config.volumes.extend(of_image);
         let container = store.make_container(self.name.as_deref(), &image, &text, &keep)?;
         let name = container.name.clone();
-        if let Err(e) = Folder::of(&container).set_config(&config) {
+        if let Err(e) = run::establish(&store, &container, &config) {
             store.remove_container(&container)?;
+            run::remove_anonymous(&store, &config)?;
             return Err(e.into());
         }
         // as long as it is open nobody can remove anything from the store
@@ -336,7 +340,7 @@ fn network(text: &str) -> Result<Network> {
     }
 }
 
-fn labels(given: &[String]) -> Result<BTreeMap<String, String>> {
+pub fn labels(given: &[String]) -> Result<BTreeMap<String, String>> {
     let one = |text: &String| {
         let (name, value) = text.split_once('=').unwrap_or((text, ""));
         match name {

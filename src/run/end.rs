@@ -3,7 +3,7 @@
 use super::config::Config;
 use super::failure::Failure;
 use super::folder::{Folder, Held, State};
-use super::{cgroup, files, leftovers};
+use super::{cgroup, files, leftovers, volumes};
 use crate::image::container::Container;
 use crate::image::store::Store;
 use crate::vfs::error::Context;
@@ -54,7 +54,7 @@ impl Charge<'_> {
         };
         let kept = self.keep_end(code);
         let removed = match self.config.remove {
-            true => remove(self.store, self.container),
+            true => remove(self.store, self.container, self.config),
             false => Ok(()),
         };
         // what the container said counts; that something stays is told beside it
@@ -139,8 +139,9 @@ fn wait_for_end(child: Pid) -> Result<bool> {
     Ok(false)
 }
 
-/// Removes a container that does not run.
-pub(super) fn remove(store: &Path, container: &Container) -> Result<()> {
+/// Removes a passing container that does not run, with the volumes that go with it.
+pub(super) fn remove(store: &Path, container: &Container, config: &Config) -> Result<()> {
     let store = Store::open(store)?;
-    store.remove_container(container)
+    store.remove_container(container)?;
+    volumes::remove_anonymous(&store, config)
 }

@@ -31,6 +31,7 @@ mod spec;
 mod tty;
 mod user;
 mod volume;
+mod volumes;
 
 pub use afresh::{AFRESH, go_on};
 pub use caps::check as check_capabilities;
@@ -46,3 +47,7 @@ pub use record::{Line, Reader, Stream};
 pub use rootless::enter as enter_user_namespace;
 pub use runtime::text;
 pub use volume::Volume;
+pub use volumes::{
+    establish, of_image as volumes_of_image, remove as remove_volume, remove_anonymous,
+    unused as unused_volumes, users as volume_users,
+};

@@ -16,7 +16,7 @@ use super::record::Recorder;
 use super::runtime::{Runtime, Streams, find_init};
 use super::spec::{Parts, Rights};
 use super::tty::{ConsoleSocket, Raw, follow_size};
-use super::{afresh, files};
+use super::{afresh, files, volumes};
 use crate::fuse::{self, Io, MountOptions, Starting};
 use crate::image::container::Container;
 use crate::image::prepare::Recipe;
@@ -146,7 +146,7 @@ impl Monitor<'_> {
         let busy = || Error::because(Errno::EBUSY, format!("container {name:?} runs already"));
         let held = folder.hold_ended()?.ok_or_else(busy)?;
         let begun = Monitor::prepare(job, folder, held);
-        let remove = || remove(&job.store, &job.container);
+        let remove = || remove(&job.store, &job.container, &job.config);
         begun.map_err(|e| match job.config.remove.then(remove) {
             Some(Err(stays)) => e.context(format!("{stays}; container {name:?} stays")),
             _ => e,
@@ -264,7 +264,7 @@ impl Monitor<'_> {
     fn prepare_bundle(&self) -> Result<Rights> {
         let config = self.charge.config;
         files::names(&self.charge.folder, config)?;
-        files::bind_sources(config)?;
+        files::bind_sources(self.charge.store, config)?;
         let bundle = self.charge.folder.path("bundle");
         fs::create_dir_all(&bundle).context(|| bundle.display().to_string())?;
         Rights::of(config)
@@ -278,15 +278,16 @@ impl Monitor<'_> {
         if !config.remove {
             self.charge.made = files::missing(root.as_fd());
         }
-        let volumes = files::volumes(&self.charge.folder, config, image, root.as_fd())?;
+        let (store, folder) = (self.charge.store, &self.charge.folder);
+        volumes::fill(store, folder, config, root.as_fd())?;
         let init = config.init.then(find_init).transpose()?;
         let parts = Parts {
             config,
             image,
-            folder: &self.charge.folder,
+            folder,
             root: root.as_fd(),
             root_path: &at,
-            volumes: &volumes,
+            store,
             init: init.as_deref(),
             rights: &rights,
             rootless: super::rootless::is_inside(),
