@@ -197,7 +197,7 @@ fn signals_stop_and_kill() {
         bed.soon("ready", || bed.ok(&["logs", "s"]) == "ready\n");
         bed.ok(&["stop", "s"]);
         assert_eq!(bed.ok(&["wait", "s"]), "5\n");
-        bed.ok(&["rm", "s"]);
+        bed.ok(&["rm", "-v", "s"]);
     }
     let (_, err) = bed.code(&["kill", "d"], 1);
     assert!(err.contains("is not running"), "{err}");

@@ -13,6 +13,7 @@ use super::folder::{Folder, Held, State};
 use super::leftovers::Proc;
 use super::monitor::{Attached, watch};
 use super::pump::{Ends, Watched, hold_signals};
+use super::record::LogOptions;
 use crate::image::container::Container;
 use crate::sys::process::{inherited, pass_on, withhold};
 use crate::vfs::error::Context;
@@ -42,6 +43,7 @@ struct Luggage {
     error: Option<RawFd>,
     terminal: Option<RawFd>,
     made: Vec<String>,
+    log: LogOptions,
 }
 
 /// Begins afresh. Comes back only if that cannot be, with nothing changed.
@@ -57,6 +59,7 @@ pub(super) fn begin(charge: &Charge<'_>, ends: &Ends) -> Error {
         error,
         terminal,
         made: charge.made.clone(),
+        log: charge.config.log,
     };
     let open: Vec<RawFd> = [Some(luggage.lock), input, output, error, terminal]
         .into_iter()
@@ -131,5 +134,11 @@ fn look_after(
         server: pid(state.server)?,
     };
     let signals = hold_signals()?;
-    watch(folder, state, watched, (signals, ends), Attached::No)
+    watch(
+        folder,
+        state,
+        watched,
+        (signals, ends),
+        (Attached::No, luggage.log),
+    )
 }

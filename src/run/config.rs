@@ -2,6 +2,7 @@
 //! start.
 
 use super::limits::{Limits, Ulimit};
+use super::record::LogOptions;
 use super::volume::Volume;
 use crate::vfs::{Error, Result};
 use nix::errno::Errno;
@@ -57,6 +58,8 @@ pub struct Config {
     pub stop_signal: Option<String>,
     /// The kernel reads and writes files of the root file system itself.
     pub passthrough: bool,
+    /// How what it writes is kept.
+    pub log: LogOptions,
     /// The runtime that was asked for.
     pub runtime: Option<String>,
 }

@@ -12,7 +12,7 @@ use super::failure::Failure;
 use super::folder::{Folder, Held, State};
 use super::leftovers::{self, Proc};
 use super::pump::{Ends, Pump, Watched, hold_signals};
-use super::record::Recorder;
+use super::record::{LogOptions, Recorder};
 use super::runtime::{Runtime, Streams, find_init};
 use super::spec::{Parts, Rights};
 use super::tty::{ConsoleSocket, Raw, follow_size};
@@ -205,7 +205,13 @@ impl Monitor<'_> {
                     (true, false) => Attached::Shown,
                     (true, true) => Attached::Typed,
                 };
-                watch(folder, state, watched, (self.signals, ends), attached)
+                watch(
+                    folder,
+                    state,
+                    watched,
+                    (self.signals, ends),
+                    (attached, config.log),
+                )
             }
             Err(e) => {
                 // a runtime that failed in the middle has to clear up by itself
@@ -360,9 +366,9 @@ pub(super) fn watch(
     state: &mut State,
     watched: Watched,
     (signals, ends): (SignalFd, Ends),
-    attached: Attached,
+    (attached, log): (Attached, LogOptions),
 ) -> Outcome<u8> {
-    let recorder = Recorder::new(&folder.path("log"))?;
+    let recorder = Recorder::new(&folder.path("log"), log)?;
     // without input, keys like Ctrl-C are for this end
     let raw = match attached {
         Attached::Typed => Raw::enter()?,
