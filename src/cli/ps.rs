@@ -157,7 +157,11 @@ impl Row {
             }
             Status::Exited(state) => {
                 let code = state.exit_code.unwrap_or(run::FAILED);
-                format!("Exited ({code}) {}", since(&state.finished))
+                let exited = format!("Exited ({code}) {}", since(&state.finished));
+                match error {
+                    Some(error) => format!("{exited} ({})", human::plain(error)),
+                    None => exited,
+                }
             }
             Status::Dead(state) => format!("Dead (started {})", since(&state.started)),
         })

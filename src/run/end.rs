@@ -52,6 +52,10 @@ impl Charge<'_> {
                 e.code
             }
         };
+        if let Err(e) = &cleared {
+            // in the background nobody hears it otherwise
+            self.state.error.get_or_insert_with(|| e.to_string());
+        }
         let kept = self.keep_end(code);
         let removed = match self.config.remove {
             true => remove(self.store, self.container, self.config),

@@ -73,7 +73,7 @@ pub fn exec(container: &Container, asked: &Exec) -> std::result::Result<u8, Fail
     if !status.success() && said_in(&said).is_some() {
         // its standard error is this process's
         return Err(Failure {
-            told: true,
+            told: runtime.tells(),
             ..runtime.failure(&files.log, status)
         });
     }

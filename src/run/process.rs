@@ -148,11 +148,12 @@ pub fn process(
         .env(env)
         .cwd(cwd)
         .capabilities(caps::for_process(caps, ids.uid)?)
-        .no_new_privileges(false)
         .build()
         .map_err(invalid)
         .context(|| "process")?;
     process.set_rlimits(None);
+    // not 'false': youki takes that for 'true', and drops capabilities before it sets the filter, which needs them
+    process.set_no_new_privileges(None);
     if tty && let Some(size) = super::tty::own_size() {
         let console = BoxBuilder::default()
             .height(size.ws_row)
