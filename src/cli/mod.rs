@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0, 1 for a failure, 2 for a command line that cannot be honoured.
 
+mod attach;
 mod bench;
 mod commit;
 mod container;
@@ -97,6 +98,7 @@ enum Command {
     Run(Box<run::Run>),
     Ps(ps::Ps),
     Exec(exec::Exec),
+    Attach(attach::AttachCommand),
     Logs(logs::Logs),
     Start(start::Start),
     Stop(stop::Stop),
@@ -187,6 +189,7 @@ fn run(command: Command) -> ExitCode {
         Command::Run(run) => run.run(),
         Command::Ps(ps) => ps.run(),
         Command::Exec(exec) => exec.run(),
+        Command::Attach(attach) => attach.run(),
         Command::Logs(logs) => logs.run(),
         Command::Start(start) => start.run(),
         Command::Stop(stop) => stop.run(),

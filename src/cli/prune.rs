@@ -18,8 +18,8 @@ Examples:
   vellum prune
   vellum prune --volumes
 
-Waits until no other process works with the store. What is mounted stays, and what a container is over. Volumes stay but by
---volumes, and those with a name then, too; 'vellum volume prune --all' removes them.")]
+Waits until no other process works with the store. What is mounted stays, and what a container is over. Volumes stay,
+unless --volumes is given; those with a name stay even then, and 'vellum volume prune --all' removes them.")]
 pub struct Prune {
     #[command(flatten)]
     store: StoreArgs,

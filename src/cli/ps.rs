@@ -90,13 +90,15 @@ impl Ps {
                 .for_each(|r| text.push_str(&format!("{}\n", r.container.name)));
         } else if self.format == Form::Json {
             for row in rows {
-                text.push_str(&format!("{}\n", row.json()?));
+                if let Some(json) = row.unless_gone(row.json())? {
+                    text.push_str(&format!("{json}\n"));
+                }
             }
         } else {
             let head = ["NAME", "IMAGE", "COMMAND", "CREATED", "STATUS"].map(str::to_owned);
             let mut lines = vec![Vec::from(head)];
             for row in rows {
-                lines.push(row.cells()?);
+                lines.extend(row.unless_gone(row.cells())?);
             }
             text = human::table(&lines);
         }
@@ -119,6 +121,14 @@ impl Row {
             command,
             container,
         })
+    }
+
+    /// What was found out; nothing if the container has gone meanwhile.
+    fn unless_gone<T>(&self, found: Result<T>) -> Result<Option<T>> {
+        match found {
+            Err(_) if !self.container.dir().exists() => Ok(None),
+            found => found.map(Some),
+        }
     }
 
     fn state(&self) -> Option<&State> {

@@ -1,5 +1,6 @@
 //! `vellum run`.
 
+use super::attach::DETACH_KEYS;
 use super::environment::environment;
 use super::mount::IoMode;
 use super::running::{self, failed, warn_platform};
@@ -8,7 +9,7 @@ use crate::image::container::Keep;
 use crate::image::oci::PlatformSpec;
 use crate::image::prepare::complete;
 use crate::image::store::{Image, Store};
-use crate::run::{self, Config, Failure, Job, LogOptions, Network, Volume};
+use crate::run::{self, Config, DetachKeys, Failure, Job, LogOptions, Network, Volume};
 use crate::vfs::error::Context;
 use crate::vfs::{Error, Result};
 use clap::{ArgAction, Args, ValueHint};
@@ -29,11 +30,13 @@ Examples:
   vellum run -it --rm debian:12 bash
   vellum run -d --name web --network host -v /srv/www:/www:ro web:1
   vellum run -d --name db -v data:/var/lib/postgresql/data postgres:17
+  vellum run -d --name job --log-opt max-size=10m --log-opt max-file=3 job:1
   vellum logs -f web
   vellum exec -it web sh
   vellum stop web && vellum rm web
 
-Options are docker's. The command is run by an OCI runtime: crun, runc or youki. Exit codes: the
+Options are docker's. Ctrl-p Ctrl-q leave a container with -it, which goes on; 'vellum attach' comes back.
+The command is run by an OCI runtime: crun, runc or youki. Exit codes: the
 command's own, or 128 and the number of the signal that ended it; 125 if there was no container,
 126 if the command could not be run, 127 if there is none."
 )]
@@ -49,6 +52,10 @@ pub struct Run {
     /// Return when the container runs, and print its name
     #[arg(short, long)]
     detach: bool,
+
+    /// Keys that leave a container with -it, which goes on
+    #[arg(long, value_name = "KEYS", default_value = DETACH_KEYS)]
+    detach_keys: String,
 
     /// Remove the container when it ends
     #[arg(long)]
@@ -210,6 +217,7 @@ impl Run {
             let why = "-t with -i: standard input is no terminal";
             return Err(Error::because(Errno::ENOTTY, why).into());
         }
+        let keys = DetachKeys::parse(&self.detach_keys)?;
         let keep = self.keep()?;
         let root = running::enter(&self.store)?;
         let store = Store::open(&root).map_err(super::store::no_store)?;
@@ -246,6 +254,9 @@ impl Run {
             run::background(&job)?;
             super::print(&format!("{name}\n"));
             return Ok(0);
+        }
+        if self.tty && self.interactive {
+            return running::attached(&job, keys);
         }
         run::foreground(&job, true)
     }
@@ -303,6 +314,7 @@ impl Run {
             hostname: self.hostname.clone(),
             tty: self.tty,
             interactive: self.interactive,
+            size: run::terminal_size(),
             remove: self.rm,
             read_only: self.read_only,
             privileged: self.privileged,

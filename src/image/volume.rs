@@ -105,6 +105,11 @@ impl Volume {
     }
 }
 
+/// True for what a crash leaves of a volume that was not to last.
+fn is_left_over(dir: &Path) -> bool {
+    fs::metadata(dir.join(RECORD)).is_ok_and(|meta| meta.len() == 0)
+}
+
 /// Docker's rule for names of volumes.
 pub fn check_volume_name(name: &str) -> Result<()> {
     if is_name(name) && (2..=NAME_MAX).contains(&name.len()) {
@@ -150,8 +155,10 @@ impl Store {
             Err(e) => return Err(e),
         }
         let place = self.volumes_dir().join(name);
-        // what a crash left of one that was not to last
-        store::remove(&place).context(|| format!("volume {name:?}"))?;
+        // what a crash left of one that was not to last; a folder without a record may hold somebody's data
+        if is_left_over(&place) {
+            store::remove(&place).context(|| format!("volume {name:?}"))?;
+        }
         let stage = self.staging()?;
         let data = stage.path().join(DATA);
         let made = fs::DirBuilder::new().mode(0o755).create(&data);
@@ -214,7 +221,7 @@ impl Store {
             .flatten()
         {
             let path = entry?.path();
-            if fs::metadata(path.join(RECORD)).is_ok_and(|meta| meta.len() == 0) {
+            if is_left_over(&path) {
                 store::remove(&path)?;
             }
         }
@@ -270,6 +277,12 @@ mod tests {
         assert_eq!(store.volumes().unwrap(), [volume.clone()]);
         store.sweep_volumes().unwrap();
         assert!(!left.dir().exists());
+        // what may be somebody's data stays
+        let stray = store.volumes_dir().join("v3");
+        fs::create_dir_all(stray.join(DATA)).unwrap();
+        store.sweep_volumes().unwrap();
+        assert!(store.make_volume(&all, "v3", &record, true).is_err());
+        assert!(stray.join(DATA).exists());
         store.remove_volume(&all, &volume).unwrap();
         assert_eq!(store.volumes().unwrap(), []);
         assert!(store.volume("v1").unwrap_err().is(Errno::ENOENT));

@@ -32,6 +32,9 @@ pub struct Config {
     pub tty: bool,
     /// With standard input.
     pub interactive: bool,
+    /// Lines and columns of the terminal of who starts it.
+    #[serde(skip)]
+    pub size: Option<(u16, u16)>,
     /// Removed when it ends.
     pub remove: bool,
     /// The root file system cannot be written to.

@@ -149,7 +149,8 @@ fn wanted(container: &Container, folder: &Folder, asked: &Exec) -> Result<Proces
         }
         None => first.cwd().to_string_lossy().into_owned(),
     };
-    process::process(&ids, asked.command.clone(), env, cwd, asked.tty, &caps)
+    let tty = asked.tty.then(super::tty::size);
+    process::process(&ids, asked.command.clone(), env, cwd, tty, &caps)
 }
 
 fn read_spec(path: &Path) -> Result<Spec> {
