@@ -274,7 +274,7 @@ mod tests {
         let left = store.volume("v2").unwrap();
         fs::write(left.dir().join(RECORD), "").unwrap();
         assert!(store.volume("v2").unwrap_err().is(Errno::ENOENT));
-        assert_eq!(store.volumes().unwrap(), [volume.clone()]);
+        assert_eq!(store.volumes().unwrap(), std::slice::from_ref(&volume));
         store.sweep_volumes().unwrap();
         assert!(!left.dir().exists());
         // what may be somebody's data stays
