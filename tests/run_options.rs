@@ -115,9 +115,9 @@ fn exit_codes_are_dockers() {
             "'none' or 'host'",
         ),
         (
-            vec!["-v", "-name:/x", "bb:1", "true"],
+            vec!["-v", "na me:/x", "bb:1", "true"],
             125,
-            "\"-name\" is no name for a volume",
+            "\"na me\" is no name for a volume",
         ),
         (
             vec![

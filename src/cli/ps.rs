@@ -150,7 +150,7 @@ impl Row {
 
     fn status(&self) -> Result<String> {
         let since = |time: &Option<String>| human::ago(time.as_deref());
-        let error = self.state().and_then(|s| s.error.as_deref());
+        let error = self.state().and_then(State::trouble);
         Ok(match &self.status {
             Status::Mounted => match self.container.mounted_on()? {
                 Some(at) => format!("Mounted on {}", at.display()),
@@ -209,7 +209,7 @@ impl Row {
             "StartedAt": state.started,
             "FinishedAt": state.finished,
             "ExitCode": state.exit_code,
-            "Error": state.error,
+            "Error": state.trouble(),
             "Labels": config.map(|c| c.labels),
             "MountedOn": self.container.mounted_on()?,
         }))

@@ -45,6 +45,7 @@ struct Luggage {
     listener: Option<RawFd>,
     guest: Option<RawFd>,
     made: Vec<String>,
+    #[serde(default)]
     log: LogOptions,
 }
 

@@ -87,7 +87,8 @@ pub(super) fn follow(
     }
     // who looked after it died without a word
     let code = waiter.wait()?.unwrap_or(KILLED);
-    match folder.state().ok().and_then(|state| state.error) {
+    // what went wrong before was said here already; a passing container has no state any more, and nothing to lose
+    match folder.state().ok().and_then(|state| state.left) {
         Some(error) if code == 0 => Err(Failure {
             code: FAILED,
             error: Error::because(Errno::EIO, error),

@@ -54,7 +54,7 @@ impl Charge<'_> {
         };
         if let Err(e) = &cleared {
             // in the background nobody hears it otherwise
-            self.state.error.get_or_insert_with(|| e.to_string());
+            self.state.left = Some(e.to_string());
         }
         let kept = self.keep_end(code);
         let removed = match self.config.remove {

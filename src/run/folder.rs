@@ -43,6 +43,15 @@ pub struct State {
     pub exit_code: Option<u8>,
     /// What went wrong.
     pub error: Option<String>,
+    /// What went wrong at the end: something was not written, or stays.
+    pub left: Option<String>,
+}
+
+impl State {
+    /// What went wrong first.
+    pub fn trouble(&self) -> Option<&str> {
+        self.error.as_deref().or(self.left.as_deref())
+    }
 }
 
 /// What a container does.
