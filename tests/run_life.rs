@@ -208,6 +208,20 @@ fn signals_stop_and_kill() {
 }
 
 #[test]
+fn a_container_that_ends_at_once_keeps_its_exit_code() {
+    if !may_run() {
+        return;
+    }
+    let bed = Bed::new();
+    for _ in 0..15 {
+        bed.ok(&["run", "-d", "--name", "q", "bb:1", "sh", "-c", "exit 4"]);
+        assert_eq!(bed.ok(&["wait", "q"]), "4\n");
+        bed.ok(&["rm", "q"]);
+    }
+    bed.nothing_is_left();
+}
+
+#[test]
 fn logs_are_followed_to_the_end() {
     if !may_run() {
         return;
