@@ -9,8 +9,10 @@
 mod live;
 mod running;
 
-use running::{Bed, may_run};
-use std::process::Stdio;
+use live::{alive, wait_for};
+use running::{Bed, LIMIT, may_run};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 #[test]
 fn who_looks_at_a_container_keeps_nobody_from_starting_it() {
@@ -93,5 +95,118 @@ fn a_mount_that_another_namespace_has_keeps_no_container() {
     assert_eq!(bed.ok(&look), "200000\n200000\n");
     drop(elsewhere);
     bed.ok(&["rm", "-f", "stays"]);
+    bed.nothing_is_left();
+}
+
+/// A file system with room for little.
+struct Small(PathBuf);
+
+impl Small {
+    /// With directories for the changes of a container.
+    fn new(bed: &Bed) -> Small {
+        let at = bed.at("small");
+        std::fs::create_dir(&at).unwrap();
+        let mut mount = Command::new("mount");
+        live::run(
+            mount
+                .args(["-t", "tmpfs", "-o", "size=3m", "small"])
+                .arg(&at),
+        );
+        std::fs::create_dir(at.join("upper")).unwrap();
+        std::fs::create_dir(at.join("work")).unwrap();
+        Small(at)
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        drop(Command::new("umount").arg("-l").arg(&self.0).status());
+    }
+}
+
+/// More than there is room for, which the kernel takes and has to write later.
+const TOO_MUCH: &str = "exec 3>/big; head -c 8000000 /dev/zero >&3; echo ready";
+
+#[test]
+fn what_cannot_be_written_at_the_end_is_told() {
+    if !may_run() {
+        return;
+    }
+    let bed = Bed::new();
+    let small = Small::new(&bed);
+    let kept = [
+        "--upper",
+        &bed.path("small/upper"),
+        "--work",
+        &bed.path("small/work"),
+    ];
+    // the command may see nothing of it, and the end is told as a failure all the same
+    let run = ["run", "--name", "c"];
+    let line = format!("({TOO_MUCH}) 2>/dev/null; exit 0");
+    let (_, err) = bed.code(
+        &[&run[..], &kept, &["bb:1", "sh", "-c", &line]].concat(),
+        125,
+    );
+    let said = [
+        "flushing what the container wrote",
+        "No space left on device",
+    ];
+    assert!(said.iter().all(|s| err.contains(s)), "{err}");
+    // what it said itself counts, and the failure is told beside it
+    let line = format!("({TOO_MUCH}) 2>/dev/null; exit 4");
+    let run = ["run", "--name", "d"];
+    bed.ok(&["rm", "c"]);
+    std::fs::remove_file(small.0.join("upper/big")).unwrap();
+    let (_, err) = bed.code(&[&run[..], &kept, &["bb:1", "sh", "-c", &line]].concat(), 4);
+    assert!(said.iter().all(|s| err.contains(s)), "{err}");
+    bed.ok(&["rm", "d"]);
+    drop(small);
+    bed.nothing_is_left();
+}
+
+#[test]
+fn a_server_that_could_not_write_all_is_not_ended_by_force() {
+    if !may_run() {
+        return;
+    }
+    let bed = Bed::new();
+    let small = Small::new(&bed);
+    let kept = [
+        "--upper",
+        &bed.path("small/upper"),
+        "--work",
+        &bed.path("small/work"),
+    ];
+    let line = format!("{TOO_MUCH}; trap 'exit 0' TERM; while :; do sleep 0.05; done");
+    bed.ok(&[
+        &["run", "-d", "--name", "c"][..],
+        &kept,
+        &["bb:1", "sh", "-c", &line],
+    ]
+    .concat());
+    bed.soon("ready", || bed.ok(&["logs", "c"]).contains("ready"));
+    let state = std::fs::read(bed.at("store/vellum/uppers/c/state.json")).unwrap();
+    let state: serde_json::Value = serde_json::from_slice(&state).unwrap();
+    let server = state["server"]["pid"].as_i64().unwrap() as i32;
+    // it cannot end by itself, as its mount is elsewhere too
+    let elsewhere = Elsewhere::new();
+    bed.ok(&["stop", "c"]);
+    assert_eq!(bed.ok(&["wait", "c"]), "0\n");
+    assert_eq!(bed.state("c"), "exited");
+    assert!(alive(server), "what was written and not yet kept is lost");
+    // in the background nobody was told, so it is kept
+    let error = bed.ps("c").unwrap()["Error"].to_string();
+    assert!(error.contains("No space left on device"), "{error}");
+    assert!(
+        bed.ok(&["ps", "-a"])
+            .contains("flushing what the container wrote")
+    );
+    let (_, err) = bed.code(&["rm", "c"], 1);
+    assert!(err.contains("is in use"), "{err}");
+    // once nobody has the mount any more it ends, and all is as after any other end
+    drop(elsewhere);
+    assert!(wait_for(LIMIT, || !alive(server)));
+    bed.ok(&["rm", "c"]);
+    drop(small);
     bed.nothing_is_left();
 }

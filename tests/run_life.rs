@@ -226,13 +226,27 @@ fn signals_stop_and_kill() {
         bed.soon("ready", || bed.ok(&["logs", "s"]) == "ready\n");
         bed.ok(&["stop", "s"]);
         assert_eq!(bed.ok(&["wait", "s"]), "5\n");
-        bed.ok(&["rm", "s"]);
+        bed.ok(&["rm", "-v", "s"]);
     }
     let (_, err) = bed.code(&["kill", "d"], 1);
     assert!(err.contains("is not running"), "{err}");
     bed.ok(&["stop", "d"]);
     bed.code(&["kill", "-s", "WHAT", "d"], 1);
     bed.ok(&["rm", "d"]);
+    bed.nothing_is_left();
+}
+
+#[test]
+fn a_container_that_ends_at_once_keeps_its_exit_code() {
+    if !may_run() {
+        return;
+    }
+    let bed = Bed::new();
+    for _ in 0..15 {
+        bed.ok(&["run", "-d", "--name", "q", "bb:1", "sh", "-c", "exit 4"]);
+        assert_eq!(bed.ok(&["wait", "q"]), "4\n");
+        bed.ok(&["rm", "q"]);
+    }
     bed.nothing_is_left();
 }
 

@@ -110,6 +110,21 @@ fn a_user_runs_containers() {
     );
     it.code(&["run", "--rm", "bb:1", "sh", "-c", "exit 3"], 3);
     it.code(&["run", "--rm", "bb:1", "nope"], 127);
+    // volumes: owners are those of the namespace, also to remove them
+    let line = "stat -c %u:%g /data; touch /data/x; chown www /data/x; cat /data/sub/deep";
+    assert_eq!(
+        it.ok(&["run", "--rm", "-v", "v1:/data", "bb:1", "sh", "-c", line]),
+        "33:34\ndeep\n"
+    );
+    it.ok(&[
+        "run", "--name", "v", "-v", "/data", "bb:1", "chown", "-R", "www", "/data",
+    ]);
+    assert_eq!(it.ok(&["volume", "ls"]).lines().count(), 3);
+    assert!(it.ok(&["df"]).contains("Local volumes"));
+    it.ok(&["rm", "v"]);
+    it.ok(&["volume", "prune", "-f"]);
+    assert_eq!(it.ok(&["volume", "ls", "-q"]), "v1\n");
+    it.ok(&["volume", "rm", "v1"]);
     let (_, err) = it.code(&["run", "--rm", "-m", "64m", "bb:1", "true"], 125);
     assert!(err.contains("need root"), "{err}");
     it.bed.nothing_is_left();

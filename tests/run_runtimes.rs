@@ -31,9 +31,16 @@ fn every_runtime_does_the_same() {
         return;
     }
     let bed = Bed::new();
-    for runtime in ["runc", "crun"] {
+    for (runtime, how) in [
+        ("runc", "'scripts/deps.sh test' installs it"),
+        ("crun", "'scripts/deps.sh test' installs it"),
+        (
+            "youki",
+            "'cargo install youki --no-default-features --features v1,v2,seccomp' installs it, with libseccomp-dev",
+        ),
+    ] {
         if find(runtime).is_none() {
-            skip(&format!("no {runtime}; 'scripts/deps.sh test' installs it"));
+            skip(&format!("no {runtime}; {how}"));
             continue;
         }
         let check = |args: &[&str], code: i32, wanted: &str| {
@@ -64,6 +71,16 @@ fn every_runtime_does_the_same() {
         let err = run(&["bb:1", "nope"], 127, "");
         assert!(err.contains(runtime), "{err}");
         run(&["bb:1", "/etc/passwd"], 126, "");
+        let line = "id -u; id -G; grep -E 'CapEff|Seccomp:' /proc/self/status | cut -f2";
+        let rights = "33\n34 40\n0000000000000000\n2\n";
+        run(&["-u", "www", "bb:1", "sh", "-c", line], 0, rights);
+        let said = "0\n0\n00000000a80425fb\n2\n";
+        run(&["bb:1", "sh", "-c", line], 0, said);
+        run(
+            &["-t", "bb:1", "sh", "-c", "tty; exit 3"],
+            3,
+            "/dev/pts/0\r\n",
+        );
         let more = [
             "--read-only",
             "--cap-drop",
@@ -96,8 +113,17 @@ fn every_runtime_does_the_same() {
             "c\n",
         );
         check(&["exec", "c", "sh", "-c", "echo in; exit 6"], 6, "in\n");
-        check(&["exec", "c", "nope"], 127, "");
+        let err = check(&["exec", "c", "nope"], 127, "");
+        assert!(err.contains("not found"), "{runtime}: {err}");
+        check(&["exec", "c", "/etc/passwd"], 126, "");
+        check(&["exec", "-u", "33", "c", "id", "-u"], 0, "33\n");
+        // youki says the signal's number, which might be an exit code
+        let killed = if runtime == "youki" { 9 } else { 137 };
+        check(&["exec", "c", "sh", "-c", "kill -9 $$"], killed, "");
         check(&["stop", "-t", "0", "c"], 0, "c\n");
+        check(&["wait", "c"], 0, "137\n");
+        check(&["start", "c"], 0, "c\n");
+        check(&["kill", "-s", "KILL", "c"], 0, "c\n");
         check(&["wait", "c"], 0, "137\n");
         check(&["start", "c"], 0, "c\n");
         check(&["rm", "-f", "c"], 0, "c\n");

@@ -46,6 +46,50 @@ fn run_at_terminal(bed: &Bed, line: &str, typed: &[&str]) -> (String, Option<i32
 }
 
 #[test]
+fn one_leaves_a_terminal_and_comes_back() {
+    if !may_run() {
+        return;
+    }
+    if find("script").is_none() {
+        return skip("no script(1)");
+    }
+    let bed = Bed::new();
+    let typed = ["x=kept; echo $((20+22))\n", "\x10\x11"];
+    let (said, code) = at_terminal(&bed, "run -it --name s bb:1 sh", &typed);
+    assert!(
+        said.contains("42") && said.contains("read escape sequence"),
+        "{said}"
+    );
+    assert_eq!((code, bed.state("s").as_str()), (Some(0), "running"));
+    // by other keys, and these are then for the container; a part of them is, too
+    let typed = ["echo a\x18\x7f:$x\n", "\x10\x11", "\x18x"];
+    let (said, code) = at_terminal(&bed, "attach --detach-keys ctrl-x,x s", &typed);
+    assert!(said.contains("read escape sequence"), "{said}");
+    assert_eq!((code, bed.state("s").as_str()), (Some(0), "running"));
+    let typed = ["\necho again:$x:$((1+1)); stty size\n", "exit 3\n"];
+    let (said, code) = at_terminal(&bed, "attach s", &typed);
+    assert!(
+        said.contains("again:kept:2") && said.contains("30 100"),
+        "{said}"
+    );
+    assert_eq!((code, bed.state("s").as_str()), (Some(3), "exited"));
+    // a second start, and away again
+    let (said, code) = at_terminal(&bed, "start -a -i s", &["\x10\x11"]);
+    assert!(
+        said.contains("read escape sequence") && code == Some(0),
+        "{said}"
+    );
+    bed.ok(&["rm", "-f", "s"]);
+    // one that goes when it ends goes although nobody is there
+    at_terminal(&bed, "run --rm -it --name r bb:1 sleep 3", &["\x10\x11"]);
+    assert_eq!(bed.state("r"), "running");
+    bed.soon("its end", || bed.state("r") == "gone");
+    let (_, err) = bed.code(&["run", "--rm", "--detach-keys", "ab", "bb:1", "true"], 125);
+    assert!(err.contains("--detach-keys"), "{err}");
+    bed.nothing_is_left();
+}
+
+#[test]
 fn a_terminal_passes_through() {
     if !may_run() {
         return;

@@ -12,7 +12,9 @@ use std::process::ExitCode;
 #[command(after_help = "\
 Examples:
   vellum df
-  vellum df --format json")]
+  vellum df --format json
+
+Reclaimable is what 'vellum prune' would remove, which leaves volumes alone.")]
 pub struct Df {
     #[command(flatten)]
     store: StoreArgs,
@@ -44,12 +46,14 @@ impl Df {
             ("Unpacked layers", store.layers()?.len(), usage.layers),
             ("Objects", store.objects()?.len(), usage.objects),
             ("Indexes", store.indexes()?.len(), usage.indexes),
+            ("Local volumes", store.volumes()?.len(), usage.volumes),
         ];
         let total: u64 = rows.iter().map(|r| r.2).sum::<u64>() + usage.uppers + usage.tmp;
         if let Form::Json = self.format {
             let all = json!({
                 "Images": images, "Blobs": usage.blobs, "Layers": usage.layers,
                 "Objects": usage.objects, "Indexes": usage.indexes, "Uppers": usage.uppers,
+                "Volumes": usage.volumes,
                 "Tmp": usage.tmp, "Total": total, "Reclaimable": reclaimable,
             });
             return Ok(super::print(&format!("{all:#}\n")));

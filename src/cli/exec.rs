@@ -1,6 +1,6 @@
 //! `vellum exec`.
 
-use super::run::environment;
+use super::environment::environment;
 use super::running::failed;
 use super::store::StoreArgs;
 use crate::run::{self, Failure};

@@ -2,12 +2,14 @@
 //!
 //! Exit codes: 0, 1 for a failure, 2 for a command line that cannot be honoured.
 
+mod attach;
 mod bench;
 mod commit;
 mod container;
 mod cp;
 mod df;
 mod diff;
+mod environment;
 mod exec;
 mod export;
 mod fsck;
@@ -20,6 +22,7 @@ mod kill;
 mod load;
 mod log;
 mod logs;
+mod moment;
 mod mount;
 mod mounts;
 pub mod options;
@@ -42,6 +45,7 @@ mod store;
 mod tag;
 mod tree;
 mod umount;
+mod volume;
 mod wait;
 
 use clap::{Parser, Subcommand};
@@ -93,11 +97,13 @@ enum Command {
     Run(Box<run::Run>),
     Ps(ps::Ps),
     Exec(exec::Exec),
+    Attach(attach::AttachCommand),
     Logs(logs::Logs),
     Start(start::Start),
     Stop(stop::Stop),
     Kill(kill::Kill),
     Wait(wait::Wait),
+    Volume(volume::VolumeCommand),
     Load(load::Load),
     Import(import::Import),
     Save(save::Save),
@@ -181,11 +187,13 @@ fn run(command: Command) -> ExitCode {
         Command::Run(run) => run.run(),
         Command::Ps(ps) => ps.run(),
         Command::Exec(exec) => exec.run(),
+        Command::Attach(attach) => attach.run(),
         Command::Logs(logs) => logs.run(),
         Command::Start(start) => start.run(),
         Command::Stop(stop) => stop.run(),
         Command::Kill(kill) => kill.run(),
         Command::Wait(wait) => wait.run(),
+        Command::Volume(volume) => volume.run(),
         Command::Load(load) => load.run(),
         Command::Import(import) => import.run(),
         Command::Save(save) => save.run(),

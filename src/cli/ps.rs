@@ -90,13 +90,15 @@ impl Ps {
                 .for_each(|r| text.push_str(&format!("{}\n", r.container.name)));
         } else if self.format == Form::Json {
             for row in rows {
-                text.push_str(&format!("{}\n", row.json()?));
+                if let Some(json) = row.unless_gone(row.json())? {
+                    text.push_str(&format!("{json}\n"));
+                }
             }
         } else {
             let head = ["NAME", "IMAGE", "COMMAND", "CREATED", "STATUS"].map(str::to_owned);
             let mut lines = vec![Vec::from(head)];
             for row in rows {
-                lines.push(row.cells()?);
+                lines.extend(row.unless_gone(row.cells())?);
             }
             text = human::table(&lines);
         }
@@ -121,6 +123,14 @@ impl Row {
         })
     }
 
+    /// What was found out; nothing if the container has gone meanwhile.
+    fn unless_gone<T>(&self, found: Result<T>) -> Result<Option<T>> {
+        match found {
+            Err(_) if !self.container.dir().exists() => Ok(None),
+            found => found.map(Some),
+        }
+    }
+
     fn state(&self) -> Option<&State> {
         match &self.status {
             Status::Running(state) | Status::Exited(state) | Status::Dead(state) => Some(state),
@@ -140,7 +150,7 @@ impl Row {
 
     fn status(&self) -> Result<String> {
         let since = |time: &Option<String>| human::ago(time.as_deref());
-        let error = self.state().and_then(|s| s.error.as_deref());
+        let error = self.state().and_then(State::trouble);
         Ok(match &self.status {
             Status::Mounted => match self.container.mounted_on()? {
                 Some(at) => format!("Mounted on {}", at.display()),
@@ -157,7 +167,11 @@ impl Row {
             }
             Status::Exited(state) => {
                 let code = state.exit_code.unwrap_or(run::FAILED);
-                format!("Exited ({code}) {}", since(&state.finished))
+                let exited = format!("Exited ({code}) {}", since(&state.finished));
+                match error {
+                    Some(error) => format!("{exited} ({})", human::plain(error)),
+                    None => exited,
+                }
             }
             Status::Dead(state) => format!("Dead (started {})", since(&state.started)),
         })
@@ -195,7 +209,7 @@ impl Row {
             "StartedAt": state.started,
             "FinishedAt": state.finished,
             "ExitCode": state.exit_code,
-            "Error": state.error,
+            "Error": state.trouble(),
             "Labels": config.map(|c| c.labels),
             "MountedOn": self.container.mounted_on()?,
         }))

@@ -14,7 +14,8 @@ use std::process::ExitCode;
 #[command(after_help = "\
 Examples:
   vellum rm web
-  vellum rm -f web       # also if it runs, or is mounted")]
+  vellum rm -f web       # also if it runs, or is mounted
+  vellum rm -v web       # with its volumes, but for those that have a name")]
 pub struct Rm {
     #[command(flatten)]
     store: StoreArgs,
@@ -22,6 +23,10 @@ pub struct Rm {
     /// Kill it, or unmount it, first
     #[arg(short, long)]
     force: bool,
+
+    /// Remove the volumes without a name, too, that nobody else uses
+    #[arg(short, long)]
+    volumes: bool,
 
     /// Names of containers
     #[arg(value_name = "NAME", required = true)]
@@ -61,7 +66,7 @@ impl Rm {
             found => Some(found),
         });
         Ok(running::each("rm", found, |container| {
-            run::remove(&store, &container, self.force)
+            run::remove(&store, &container, self.force, self.volumes)
         }))
     }
 }

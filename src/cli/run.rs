@@ -1,5 +1,7 @@
 //! `vellum run`.
 
+use super::attach::DETACH_KEYS;
+use super::environment::environment;
 use super::mount::IoMode;
 use super::running::{self, failed, warn_platform};
 use super::store::StoreArgs;
@@ -7,7 +9,7 @@ use crate::image::container::Keep;
 use crate::image::oci::PlatformSpec;
 use crate::image::prepare::complete;
 use crate::image::store::{Image, Store};
-use crate::run::{self, Config, Failure, Folder, Job, Network, Volume};
+use crate::run::{self, Config, DetachKeys, Failure, Job, LogOptions, Network, Volume};
 use crate::vfs::error::Context;
 use crate::vfs::{Error, Result};
 use clap::{ArgAction, Args, ValueHint};
@@ -27,11 +29,14 @@ Examples:
   vellum run --rm debian:12 cat /etc/os-release
   vellum run -it --rm debian:12 bash
   vellum run -d --name web --network host -v /srv/www:/www:ro web:1
+  vellum run -d --name db -v data:/var/lib/postgresql/data postgres:17
+  vellum run -d --name job --log-opt max-size=10m --log-opt max-file=3 job:1
   vellum logs -f web
   vellum exec -it web sh
   vellum stop web && vellum rm web
 
-Options are docker's. The command is run by an OCI runtime: crun, runc or youki. Exit codes: the
+Options are docker's. Ctrl-p Ctrl-q leave a container with -it, which goes on; 'vellum attach' comes back.
+The command is run by an OCI runtime: crun, runc or youki. Exit codes: the
 command's own, or 128 and the number of the signal that ended it; 125 if there was no container,
 126 if the command could not be run, 127 if there is none."
 )]
@@ -47,6 +52,10 @@ pub struct Run {
     /// Return when the container runs, and print its name
     #[arg(short, long)]
     detach: bool,
+
+    /// Keys that leave a container with -it, which goes on
+    #[arg(long, value_name = "KEYS", default_value = DETACH_KEYS)]
+    detach_keys: String,
 
     /// Remove the container when it ends
     #[arg(long)]
@@ -64,11 +73,11 @@ pub struct Run {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     env_file: Vec<PathBuf>,
 
-    /// Mount a directory or file of the host; or, with a target alone, an empty volume
+    /// Mount a directory or file of the host, or a volume by its name; with a target alone, a new volume
     #[arg(short, long, value_name = "SOURCE:TARGET[:ro]")]
     volume: Vec<String>,
 
-    /// The same in words: type=bind,source=/srv,target=/srv,readonly; type=tmpfs; type=volume
+    /// The same in words: type=bind,source=/srv,target=/srv,readonly; type=volume,source=data,target=/data; type=tmpfs
     #[arg(long, value_name = "WORDS")]
     mount: Vec<String>,
 
@@ -140,6 +149,14 @@ pub struct Run {
     #[arg(short, long, value_name = "NAME=VALUE")]
     label: Vec<String>,
 
+    /// How what it writes is kept: 'json-file', or 'none'
+    #[arg(long, value_name = "DRIVER")]
+    log_driver: Option<String>,
+
+    /// Limit of that: max-size=10m, and max-file=3 for more than one file [default: none]
+    #[arg(long, value_name = "NAME=VALUE")]
+    log_opt: Vec<String>,
+
     /// Signal by which 'vellum stop' asks the container to end
     #[arg(long, value_name = "SIGNAL")]
     stop_signal: Option<String>,
@@ -188,12 +205,16 @@ impl Run {
     }
 
     fn start(self) -> std::result::Result<u8, Failure> {
-        let detach = self.detach;
+        let keys = DetachKeys::parse(&self.detach_keys)?;
+        let (detach, terminal) = (self.detach, self.tty && self.interactive);
         let job = self.prepare()?;
         if detach {
             run::background(&job)?;
             super::print(&format!("{}\n", job.container.name));
             return Ok(0);
+        }
+        if terminal {
+            return running::attached(&job, keys);
         }
         run::foreground(&job, true)
     }
@@ -229,9 +250,12 @@ impl Run {
         self.check_platform(&image)?;
         complete(&store, &image)?;
         run::command(&config, &image.config)?;
+        let of_image = run::volumes_of_image(&config, &image.config)?;
+        config.volumes.extend(of_image);
         let container = store.make_container(self.name.as_deref(), &image, &text, &keep)?;
-        if let Err(e) = Folder::of(&container).set_config(&config) {
+        if let Err(e) = run::establish(&store, &container, &config) {
             store.remove_container(&container)?;
+            run::remove_anonymous(&store, &config)?;
             return Err(e);
         }
         // as long as it is open nobody can remove anything from the store
@@ -298,6 +322,7 @@ impl Run {
             hostname: self.hostname.clone(),
             tty: self.tty,
             interactive: self.interactive,
+            size: run::terminal_size(),
             remove: self.rm,
             read_only: self.read_only,
             privileged: self.privileged,
@@ -315,6 +340,7 @@ impl Run {
             labels: labels(&self.label)?,
             stop_signal: self.stop_signal.clone(),
             passthrough: matches!(self.io, Some(IoMode::Passthrough)),
+            log: LogOptions::parse(self.log_driver.as_deref(), &self.log_opt)?,
             runtime: self.runtime.clone(),
         })
     }
@@ -344,7 +370,7 @@ fn network(text: &str) -> Result<Network> {
     }
 }
 
-fn labels(given: &[String]) -> Result<BTreeMap<String, String>> {
+pub fn labels(given: &[String]) -> Result<BTreeMap<String, String>> {
     let one = |text: &String| {
         let (name, value) = text.split_once('=').unwrap_or((text, ""));
         match name {
@@ -370,55 +396,4 @@ fn no_target_twice(volumes: &[Volume]) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Variables of files, and then those of the command line. One without a value is this process's own,
-/// or left out if that has none.
-pub fn environment(files: &[PathBuf], given: &[String]) -> Result<Vec<String>> {
-    let mut env = Vec::new();
-    for path in files {
-        let what = || format!("--env-file {}", path.display());
-        let text = std::fs::read_to_string(path).context(what)?;
-        let lines = text.lines().map(str::trim_start);
-        for line in lines.filter(|l| !l.is_empty() && !l.starts_with('#')) {
-            env.extend(variable(line).context(what)?);
-        }
-    }
-    for text in given {
-        env.extend(variable(text)?);
-    }
-    Ok(env)
-}
-
-fn variable(text: &str) -> Result<Option<String>> {
-    let name = text.split('=').next().unwrap_or_default();
-    if name.is_empty() || name.contains(char::is_whitespace) || text.contains('\0') {
-        let why = format!("{text:?} is no variable: NAME=VALUE is expected");
-        return Err(Error::because(Errno::EINVAL, why));
-    }
-    if text.contains('=') {
-        return Ok(Some(text.to_owned()));
-    }
-    match std::env::var_os(text) {
-        Some(value) => Ok(Some(format!("{text}={}", run::text(value)?))),
-        None => Ok(None),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn variables_come_from_files_and_from_the_command_line() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("env");
-        std::fs::write(&file, "# c\nA=1\n\n  B=x y\nPATH\nNO_SUCH_VARIABLE_HERE\n").unwrap();
-        let env = environment(std::slice::from_ref(&file), &["B=2".into(), "C=".into()]).unwrap();
-        let path = format!("PATH={}", std::env::var("PATH").unwrap());
-        assert_eq!(env, ["A=1", "B=x y", &path, "B=2", "C="]);
-        std::fs::write(&file, "A B=1\n").unwrap();
-        assert!(environment(&[file], &[]).is_err());
-        assert!(environment(&[], &["=x".into()]).is_err());
-    }
 }

@@ -3,7 +3,7 @@
 use super::store::{StoreArgs, complain};
 use crate::image::container::Container;
 use crate::image::oci::PlatformSpec;
-use crate::run::{self, Config, Failure, Folder};
+use crate::run::{self, Attach, Config, DetachKeys, Failure, Folder, Job, Left};
 use crate::vfs::{Error, Result};
 use nix::errno::Errno;
 use std::path::PathBuf;
@@ -27,6 +27,19 @@ pub fn enter(store: &StoreArgs) -> Result<PathBuf> {
     let root = store.path()?;
     run::enter_user_namespace()?;
     Ok(root)
+}
+
+/// Runs a container with this process at its terminal: its exit code, or 0 if one left and it goes on.
+pub fn attached(job: &Job, keys: DetachKeys) -> std::result::Result<u8, Failure> {
+    let asked = Attach {
+        keys,
+        input: true,
+        signals: true,
+    };
+    match run::attached(job, asked)? {
+        Left::Ended(code) => Ok(code),
+        Left::Detached => Ok(0),
+    }
 }
 
 /// What is asked of a container that can run.

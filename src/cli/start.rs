@@ -1,10 +1,11 @@
 //! `vellum start`.
 
-use super::running::{config, enter, failed};
+use super::attach::DETACH_KEYS;
+use super::running::{attached, config, enter, failed};
 use super::store::{StoreArgs, complain};
 use crate::image::prepare::complete;
 use crate::image::store::Store;
-use crate::run::{self, Failure, Job};
+use crate::run::{self, DetachKeys, Failure, Job};
 use crate::vfs::{Error, Result};
 use clap::Args;
 use nix::errno::Errno;
@@ -28,6 +29,10 @@ pub struct Start {
     /// Pass standard input on, if the container was made with -i
     #[arg(short, long, requires = "attach")]
     interactive: bool,
+
+    /// Keys that leave a container with a terminal, which goes on
+    #[arg(long, value_name = "KEYS", default_value = DETACH_KEYS)]
+    detach_keys: String,
 
     /// Names of containers
     #[arg(value_name = "NAME", required = true)]
@@ -53,7 +58,11 @@ impl Start {
             };
             let mut job = job(&root, name)?;
             job.config.interactive &= self.interactive;
-            return Ok(ExitCode::from(run::foreground(&job, true)?));
+            let code = match job.config.tty && job.config.interactive {
+                true => attached(&job, DetachKeys::parse(&self.detach_keys)?)?,
+                false => run::foreground(&job, true)?,
+            };
+            return Ok(ExitCode::from(code));
         }
         let mut code = ExitCode::SUCCESS;
         for name in &self.names {
@@ -79,7 +88,8 @@ fn job(root: &Path, name: &str) -> Result<Job> {
     let container = store.container(name)?;
     let image = store.image(&container.record.manifest)?;
     complete(&store, &image)?;
-    let config = config(&container)?;
+    let mut config = config(&container)?;
+    config.size = run::terminal_size();
     Ok(Job {
         store: root.to_owned(),
         container,

@@ -170,7 +170,7 @@ fn background(
     mountpoint: &Path,
     mut to_parent: File,
 ) -> Result<()> {
-    let ready = close_inherited(to_parent.as_fd())
+    let ready = close_inherited(&[to_parent.as_fd()])
         .and_then(|()| Ok(nix::unistd::setsid().map(drop)?))
         .and_then(|()| Ready::mount(stack, options, mountpoint))
         .and_then(|ready| leave_caller().map(|()| ready));

@@ -142,14 +142,15 @@ impl Container {
     }
 }
 
-/// Docker's rule for names.
-fn check_name(name: &str) -> Result<()> {
+/// Docker's rule for what names are made of.
+pub(super) fn is_name(name: &str) -> bool {
     let good = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
     let first = name.chars().next();
-    if first.is_some_and(|c| c.is_ascii_alphanumeric())
-        && name.chars().all(good)
-        && name.len() <= 128
-    {
+    first.is_some_and(|c| c.is_ascii_alphanumeric()) && name.chars().all(good)
+}
+
+fn check_name(name: &str) -> Result<()> {
+    if is_name(name) && name.len() <= 128 {
         return Ok(());
     }
     let why = format!("{name:?} is no name for a container: letters, digits, '_', '.' and '-'");

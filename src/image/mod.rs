@@ -33,6 +33,7 @@ pub mod store;
 pub mod table;
 pub mod tree;
 pub mod unpack;
+pub mod volume;
 
 /// This moment, RFC 3339, in seconds: what documents of images say.
 pub fn now() -> String {

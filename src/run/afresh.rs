@@ -11,8 +11,9 @@ use super::end::Charge;
 use super::failure::Failure;
 use super::folder::{Folder, Held, State};
 use super::leftovers::Proc;
-use super::monitor::{Attached, watch};
+use super::monitor::watch;
 use super::pump::{Ends, Watched, hold_signals};
+use super::record::LogOptions;
 use crate::image::container::Container;
 use crate::sys::process::{inherited, pass_on, withhold};
 use crate::vfs::error::Context;
@@ -41,13 +42,25 @@ struct Luggage {
     output: Option<RawFd>,
     error: Option<RawFd>,
     terminal: Option<RawFd>,
+    listener: Option<RawFd>,
+    guest: Option<RawFd>,
     made: Vec<String>,
+    #[serde(default)]
+    log: LogOptions,
 }
 
 /// Begins afresh. Comes back only if that cannot be, with nothing changed.
 pub(super) fn begin(charge: &Charge<'_>, ends: &Ends) -> Error {
-    let fds = [&ends.input, &ends.output, &ends.error, &ends.terminal];
-    let [input, output, error, terminal] = fds.map(|fd| fd.as_ref().map(AsRawFd::as_raw_fd));
+    let fds = [
+        &ends.input,
+        &ends.output,
+        &ends.error,
+        &ends.terminal,
+        &ends.listener,
+        &ends.guest,
+    ];
+    let fds = fds.map(|fd| fd.as_ref().map(AsRawFd::as_raw_fd));
+    let [input, output, error, terminal, listener, guest] = fds;
     let luggage = Luggage {
         store: charge.store.to_owned(),
         folder: charge.container.dir().to_owned(),
@@ -56,10 +69,14 @@ pub(super) fn begin(charge: &Charge<'_>, ends: &Ends) -> Error {
         output,
         error,
         terminal,
+        listener,
+        guest,
         made: charge.made.clone(),
+        log: charge.config.log,
     };
-    let open: Vec<RawFd> = [Some(luggage.lock), input, output, error, terminal]
+    let open: Vec<RawFd> = [Some(luggage.lock)]
         .into_iter()
+        .chain(fds)
         .flatten()
         .collect();
     let begun = arguments(&charge.container.name, &luggage).and_then(|arguments| {
@@ -121,6 +138,8 @@ fn look_after(
         output: end(luggage.output)?,
         error: end(luggage.error)?,
         terminal: end(luggage.terminal)?,
+        listener: end(luggage.listener)?,
+        guest: end(luggage.guest)?,
     };
     let pid = |process: Option<Proc>| {
         let unknown = || Error::because(Errno::ESRCH, "state.json names no process");
@@ -131,5 +150,11 @@ fn look_after(
         server: pid(state.server)?,
     };
     let signals = hold_signals()?;
-    watch(folder, state, watched, (signals, ends), Attached::No)
+    watch(
+        folder,
+        state,
+        watched,
+        (signals, ends),
+        (false, luggage.log),
+    )
 }

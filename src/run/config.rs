@@ -2,6 +2,7 @@
 //! start.
 
 use super::limits::{Limits, Ulimit};
+use super::record::LogOptions;
 use super::volume::Volume;
 use crate::vfs::{Error, Result};
 use nix::errno::Errno;
@@ -31,6 +32,9 @@ pub struct Config {
     pub tty: bool,
     /// With standard input.
     pub interactive: bool,
+    /// Lines and columns of the terminal of who starts it.
+    #[serde(skip)]
+    pub size: Option<(u16, u16)>,
     /// Removed when it ends.
     pub remove: bool,
     /// The root file system cannot be written to.
@@ -57,6 +61,8 @@ pub struct Config {
     pub stop_signal: Option<String>,
     /// The kernel reads and writes files of the root file system itself.
     pub passthrough: bool,
+    /// How what it writes is kept.
+    pub log: LogOptions,
     /// The runtime that was asked for.
     pub runtime: Option<String>,
 }

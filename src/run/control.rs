@@ -3,6 +3,7 @@
 use super::config::Config;
 use super::folder::{Folder, Status};
 use super::leftovers;
+use super::volumes::remove_anonymous;
 use crate::image::container::Container;
 use crate::image::store::Store;
 use crate::sys::process::send_signal;
@@ -109,8 +110,9 @@ fn wait_ended(folder: &Folder, patience: Option<Duration>) -> Result<bool> {
     Ok(true)
 }
 
-/// Removes a container. One that runs, or is mounted, has to be ended before, or is with `force`.
-pub fn remove(store: &Store, container: &Container, force: bool) -> Result<()> {
+/// Removes a container, with `volumes` also those of its volumes that have no name. One that runs, or is
+/// mounted, has to be ended before, or is with `force`.
+pub fn remove(store: &Store, container: &Container, force: bool, volumes: bool) -> Result<()> {
     let folder = Folder::of(container);
     let status = match folder.status() {
         // what cannot be read is no reason to keep it
@@ -126,7 +128,7 @@ pub fn remove(store: &Store, container: &Container, force: bool) -> Result<()> {
             return Err(Error::because(Errno::EBUSY, why));
         }
         end(container, &folder)?;
-        // one that goes when it ends has gone
+        // one that goes when it ends has gone, and its volumes with it
         if !container.dir().exists() {
             return Ok(());
         }
@@ -146,11 +148,15 @@ pub fn remove(store: &Store, container: &Container, force: bool) -> Result<()> {
         Err(_) if force => None,
         Err(e) => return Err(e),
     };
-    match config {
-        Some(config) if has_run(&folder, &config) => leftovers::clear(container, &config)?,
+    match &config {
+        Some(config) if has_run(&folder, config) => leftovers::clear(container, config)?,
         _ => {}
     }
-    store.remove_container(container)
+    store.remove_container(container)?;
+    match &config {
+        Some(config) if volumes || config.remove => remove_anonymous(store, config),
+        _ => Ok(()),
+    }
 }
 
 /// False for what has nothing to leave.

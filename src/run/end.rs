@@ -3,7 +3,7 @@
 use super::config::Config;
 use super::failure::Failure;
 use super::folder::{Folder, Held, State};
-use super::{cgroup, files, leftovers};
+use super::{cgroup, files, leftovers, volumes};
 use crate::image::container::Container;
 use crate::image::store::Store;
 use crate::vfs::error::Context;
@@ -69,13 +69,15 @@ impl Charge<'_> {
                 e.code
             }
         };
+        if let Err(e) = &cleared {
+            // in the background nobody hears it otherwise
+            self.state.left = Some(e.to_string());
+        }
         let kept = self.keep_end(code);
         let removed = match (self.config.remove, unmounted) {
             (false, _) => Ok(()),
-            (true, false) => remove(self.store, self.container),
-            (true, true) => {
-                Store::open(self.store).and_then(|s| s.remove_unmounted_container(self.container))
-            }
+            (true, false) => remove(self.store, self.container, self.config),
+            (true, true) => self.remove_unmounted(),
         };
         // what the container said counts; that something stays is told beside it
         for left in [cleared, kept, removed].into_iter().filter_map(Result::err) {
@@ -142,6 +144,13 @@ impl Charge<'_> {
         files::remove_made(root.as_fd(), &self.made)
     }
 
+    /// Removes the container, of which it is known that it is mounted nowhere, with the volumes that go with it.
+    fn remove_unmounted(&self) -> Result<()> {
+        let store = Store::open(self.store)?;
+        store.remove_unmounted_container(self.container)?;
+        volumes::remove_anonymous(&store, self.config)
+    }
+
     fn keep_end(&mut self, code: u8) -> Result<()> {
         self.state.finished = Some(crate::image::now());
         self.state.exit_code = Some(code);
@@ -172,8 +181,9 @@ fn wait_for_end(child: Pid, most: Duration) -> Result<Server> {
     Ok(Server::Stays)
 }
 
-/// Removes a container that does not run.
-pub(super) fn remove(store: &Path, container: &Container) -> Result<()> {
+/// Removes a passing container that does not run, with the volumes that go with it.
+pub(super) fn remove(store: &Path, container: &Container, config: &Config) -> Result<()> {
     let store = Store::open(store)?;
-    store.remove_container(container)
+    store.remove_container(container)?;
+    volumes::remove_anonymous(&store, config)
 }

@@ -73,7 +73,7 @@ pub fn exec(container: &Container, asked: &Exec) -> std::result::Result<u8, Fail
     if !status.success() && said_in(&said).is_some() {
         // its standard error is this process's
         return Err(Failure {
-            told: true,
+            told: runtime.tells(),
             ..runtime.failure(&files.log, status)
         });
     }
@@ -149,7 +149,8 @@ fn wanted(container: &Container, folder: &Folder, asked: &Exec) -> Result<Proces
         }
         None => first.cwd().to_string_lossy().into_owned(),
     };
-    process::process(&ids, asked.command.clone(), env, cwd, asked.tty, &caps)
+    let tty = asked.tty.then(super::tty::size);
+    process::process(&ids, asked.command.clone(), env, cwd, tty, &caps)
 }
 
 fn read_spec(path: &Path) -> Result<Spec> {

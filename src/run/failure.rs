@@ -54,7 +54,12 @@ pub fn code_of(said: &str) -> u8 {
     if has(&["not found", "no such file or directory"]) {
         return NOT_FOUND;
     }
-    if has(&["permission denied", "is a directory", "exec format error"]) {
+    if has(&[
+        "permission denied",
+        "is a directory",
+        "exec format error",
+        "not have correct permissions",
+    ]) {
         return NOT_EXECUTABLE;
     }
     FAILED
@@ -91,6 +96,14 @@ mod tests {
                 FAILED,
             ),
             ("cgroups in hybrid mode not supported", FAILED),
+            (
+                "error in executing command: failed to create container: executable 'nope' not found in $PATH",
+                NOT_FOUND,
+            ),
+            (
+                "executable '/etc' at path '\"/etc\"' does not have correct permissions",
+                NOT_EXECUTABLE,
+            ),
         ] {
             assert_eq!(code_of(said), code, "{said}");
         }

@@ -1,20 +1,19 @@
-//! Files that a container gets beside its image: names of hosts, anonymous volumes, sources of binds.
+//! Files that a container gets beside its image: names of hosts, sources of what is bound.
 
 use super::config::{Config, Network};
 use super::folder::Folder;
 use super::spec::hostname;
 use super::user::open_in;
 use super::volume::Volume;
+use crate::image::volume::Volume as Stored;
 use crate::sys::Loc;
 use crate::vfs::error::{Context, absent_ok};
 use crate::vfs::{Error, Result};
 use nix::errno::Errno;
-use oci_spec::image::ImageConfiguration;
 use rustix::fs::{AtFlags, OFlags};
 use std::fs;
-use std::os::fd::{AsRawFd, BorrowedFd};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::os::fd::BorrowedFd;
+use std::path::Path;
 
 /// Makes `hosts`, `hostname` and `resolv.conf`.
 pub fn names(folder: &Folder, config: &Config) -> Result<()> {
@@ -49,10 +48,15 @@ pub fn names(folder: &Folder, config: &Config) -> Result<()> {
 }
 
 /// Sees to it that what is to be bound is there.
-pub fn bind_sources(config: &Config) -> Result<()> {
+pub fn bind_sources(store: &Path, config: &Config) -> Result<()> {
     for volume in &config.volumes {
-        let Volume::Bind { source, make, .. } = volume else {
-            continue;
+        let (source, make) = match volume {
+            Volume::Bind { source, make, .. } => (source, make),
+            Volume::Tmpfs { .. } => continue,
+            Volume::Kept { name, .. } => {
+                Stored::of(store, name)?;
+                continue;
+            }
         };
         match fs::metadata(source).map_err(Error::from) {
             Ok(_) => {}
@@ -63,53 +67,6 @@ pub fn bind_sources(config: &Config) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Where the image or the user wants a volume, and nobody says which.
-fn anonymous(config: &Config, image: &ImageConfiguration) -> Vec<String> {
-    let of_image = image.config().as_ref().and_then(|c| c.volumes().clone());
-    let mut targets = of_image.unwrap_or_default();
-    targets.retain(|t| t.starts_with('/') && t != "/");
-    targets.sort();
-    for volume in &config.volumes {
-        match volume {
-            Volume::Anonymous { target } => targets.push(target.clone()),
-            other => {
-                targets.retain(|t| t.trim_end_matches('/') != other.target().trim_end_matches('/'))
-            }
-        }
-    }
-    targets.dedup();
-    targets
-}
-
-/// Makes the directories of anonymous volumes where they are missing; a new one begins with what the
-/// image has there.
-pub fn volumes(
-    folder: &Folder,
-    config: &Config,
-    image: &ImageConfiguration,
-    root: BorrowedFd<'_>,
-) -> Result<Vec<(String, PathBuf)>> {
-    let mut made = Vec::new();
-    for (n, target) in anonymous(config, image).into_iter().enumerate() {
-        let place = folder.path("volumes").join(n.to_string());
-        if !place.exists() {
-            let stage = folder.path("volumes").join(format!("{n}.new"));
-            super::folder::remove_tree(&stage)?;
-            fs::create_dir_all(&stage).context(|| stage.display().to_string())?;
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-            if let Some(from) = absent_ok(open_in(root, &target, flags))
-                .context(|| format!("volume {target} in the image"))?
-            {
-                let from = format!("/proc/{}/fd/{}", std::process::id(), from.as_raw_fd());
-                fill(Path::new(&from), &stage).context(|| format!("volume {target}"))?;
-            }
-            fs::rename(&stage, &place).context(|| place.display().to_string())?;
-        }
-        made.push((target, place));
-    }
-    Ok(made)
 }
 
 /// What is mounted on in every container, which an image need not have.
@@ -151,25 +108,4 @@ pub fn remove_made(root: BorrowedFd<'_>, made: &[String]) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Copies all of a directory, with the directory's own attributes.
-fn fill(from: &Path, to: &Path) -> Result<()> {
-    let output = Command::new("cp")
-        .args(["-a", "--reflink=auto", "--", "."])
-        .arg(to)
-        .current_dir(from)
-        .stdin(Stdio::null())
-        .output()
-        .context(|| "cp")?;
-    match output.status.success() {
-        true => Ok(()),
-        false => {
-            let said = String::from_utf8_lossy(&output.stderr);
-            Err(Error::because(
-                Errno::EIO,
-                format!("copying: {}", said.trim()),
-            ))
-        }
-    }
 }

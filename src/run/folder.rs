@@ -43,6 +43,15 @@ pub struct State {
     pub exit_code: Option<u8>,
     /// What went wrong.
     pub error: Option<String>,
+    /// What went wrong at the end: something was not written, or stays.
+    pub left: Option<String>,
+}
+
+impl State {
+    /// What went wrong first.
+    pub fn trouble(&self) -> Option<&str> {
+        self.error.as_deref().or(self.left.as_deref())
+    }
 }
 
 /// What a container does.
@@ -122,21 +131,25 @@ impl Folder {
             .context(|| path.display().to_string())
     }
 
-    /// Takes the lock, if nobody has it.
-    pub fn hold(&self) -> Result<Option<Held>> {
+    /// The file that is locked, made if it is missing.
+    fn lock_file(&self) -> Result<File> {
         let path = self.path("lock");
-        let what = || path.display().to_string();
         let file = File::options()
             .create(true)
             .truncate(false)
             .read(true)
             .write(true)
-            .open(&path)
-            .context(what)?;
+            .open(&path);
+        file.context(|| path.display().to_string())
+    }
+
+    /// Takes the lock, if nobody has it.
+    pub fn hold(&self) -> Result<Option<Held>> {
+        let file = self.lock_file()?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(file) => Ok(Some(Held(file))),
             Err((_, Errno::EWOULDBLOCK)) => Ok(None),
-            Err((_, e)) => Err(Error::from(e).context(what())),
+            Err((_, e)) => Err(Error::from(e).context(self.path("lock").display())),
         }
     }
 
@@ -173,20 +186,13 @@ impl Folder {
 
     /// Waits until nobody looks after it. How it ended, also if it is gone by then.
     pub fn wait(&self) -> Result<Option<u8>> {
-        let Some(mut file) = self.open_lock()? else {
-            return Ok(None);
-        };
-        loop {
-            match Flock::lock(file, FlockArg::LockShared) {
-                Ok(mut held) => {
-                    let mut text = String::new();
-                    held.read_to_string(&mut text).context(|| "lock")?;
-                    return Ok(text.trim().parse().ok());
-                }
-                Err((again, Errno::EINTR)) => file = again,
-                Err((_, e)) => return Err(Error::from(e).context("lock")),
-            }
-        }
+        self.open_lock()?
+            .map_or(Ok(None), |file| Waiter(file).wait())
+    }
+
+    /// For who wants to wait later, when the folder may be gone.
+    pub fn waiter(&self) -> Result<Waiter> {
+        self.lock_file().map(Waiter)
     }
 
     /// What the container does.
@@ -206,6 +212,28 @@ impl Folder {
                 _ => Status::Exited(state),
             },
         )
+    }
+}
+
+/// Waits for the end of a run.
+#[derive(Debug)]
+pub struct Waiter(File);
+
+impl Waiter {
+    /// Until nobody looks after the container: how it ended.
+    pub fn wait(self) -> Result<Option<u8>> {
+        let mut file = self.0;
+        loop {
+            match Flock::lock(file, FlockArg::LockShared) {
+                Ok(mut held) => {
+                    let mut text = String::new();
+                    held.read_to_string(&mut text).context(|| "lock")?;
+                    return Ok(text.trim().parse().ok());
+                }
+                Err((again, Errno::EINTR)) => file = again,
+                Err((_, e)) => return Err(Error::from(e).context("lock")),
+            }
+        }
     }
 }
 

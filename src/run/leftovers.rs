@@ -29,9 +29,9 @@ pub struct Proc {
 }
 
 impl Proc {
-    /// A process that is there.
+    /// A process that is there, or a child that has ended and that nobody has waited for yet.
     pub fn of(pid: Pid) -> Result<Proc> {
-        let began = began(pid.as_raw())?;
+        let began = stat(pid.as_raw())?.map(|(began, _)| began);
         let gone = || Error::because(Errno::ESRCH, format!("process {pid}"));
         Ok(Proc {
             pid: pid.as_raw(),
@@ -73,6 +73,12 @@ impl Proc {
 
 /// When the living process with this number began.
 fn began(pid: i32) -> Result<Option<u64>> {
+    let known = stat(pid)?.filter(|(_, is_dead)| !is_dead);
+    Ok(known.map(|(began, _)| began))
+}
+
+/// When the process with this number began, and whether it has ended.
+fn stat(pid: i32) -> Result<Option<(u64, bool)>> {
     let read = fs::read_to_string(format!("/proc/{pid}/stat")).map_err(Error::from);
     let text = match read {
         Err(e) if e.is(Errno::ESRCH) => return Ok(None),
@@ -88,7 +94,7 @@ fn began(pid: i32) -> Result<Option<u64>> {
         .next()
         .is_none_or(|state| state == "Z" || state == "X");
     let started = fields.nth(18).and_then(|t| t.parse().ok());
-    Ok(started.filter(|_| !is_dead))
+    Ok(started.map(|started| (started, is_dead)))
 }
 
 /// Ends and removes all that is left. Nobody may look after the container.
@@ -176,6 +182,11 @@ mod tests {
         let child_proc = Proc::of(Pid::from_raw(child.id() as i32)).unwrap();
         child_proc.signal(Signal::SIGKILL).unwrap();
         assert!(child_proc.wait_gone());
+        // known also when it has ended, and not alive
+        assert_eq!(
+            Proc::of(Pid::from_raw(child.id() as i32)).unwrap(),
+            child_proc
+        );
         child.wait().unwrap();
     }
 }

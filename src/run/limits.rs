@@ -41,6 +41,15 @@ fn bad(what: &str, text: &str, want: &str) -> Error {
 
 /// A size as docker writes it: `512m`, `1.5g`, `1048576`.
 pub fn size(text: &str) -> Result<i64> {
+    size_by(1024.0, text)
+}
+
+/// The same, by units of which docker counts a thousand: that of a log.
+pub fn decimal_size(text: &str) -> Result<i64> {
+    size_by(1000.0, text)
+}
+
+fn size_by(thousand: f64, text: &str) -> Result<i64> {
     let want = "a number is expected, with b, k, m or g behind it";
     let lower = text.trim().to_ascii_lowercase();
     let digits = lower.find(|c: char| !c.is_ascii_digit() && c != '.');
@@ -48,10 +57,10 @@ pub fn size(text: &str) -> Result<i64> {
     let unit = unit.trim_end_matches("ib").trim_end_matches('b');
     let unit: f64 = match unit {
         "" => 1.0,
-        "k" => 1024.0,
-        "m" => 1_048_576.0,
-        "g" => 1_073_741_824.0,
-        "t" => 1_099_511_627_776.0,
+        "k" => thousand,
+        "m" => thousand.powi(2),
+        "g" => thousand.powi(3),
+        "t" => thousand.powi(4),
         _ => return Err(bad("size", text, want)),
     };
     let number: f64 = number.parse().map_err(|_| bad("size", text, want))?;

@@ -8,6 +8,7 @@
 //! holds a lock on the folder while the container lives, and clears up after it.
 
 mod afresh;
+mod attach;
 mod caps;
 mod cgroup;
 mod config;
@@ -18,12 +19,15 @@ mod exec;
 mod failure;
 mod files;
 mod folder;
+mod guests;
+mod keys;
 mod leftovers;
 mod limits;
 mod monitor;
 mod process;
 mod pump;
 mod record;
+mod reread;
 mod rootless;
 mod runtime;
 mod seccomp;
@@ -31,18 +35,27 @@ mod spec;
 mod tty;
 mod user;
 mod volume;
+mod volumes;
 
 pub use afresh::{AFRESH, go_on};
+pub use attach::{Attach, Left, attach};
 pub use caps::check as check_capabilities;
 pub use config::{Config, Network, new_id};
 pub use control::{kill, parse_signal, remove, stop};
 pub use exec::{Exec, exec};
 pub use failure::{FAILED, Failure, KILLED, NOT_EXECUTABLE, NOT_FOUND};
 pub use folder::{Folder, State, Status};
+pub use keys::DetachKeys;
 pub use limits::{Limits, Ulimit, cpus, size, ulimit};
-pub use monitor::{Job, background, foreground};
+pub use monitor::{Job, attached, background, foreground};
 pub use process::command;
-pub use record::{Line, Reader, Stream};
+pub use record::{Line, LogOptions, Stream};
+pub use reread::Reader;
 pub use rootless::enter as enter_user_namespace;
 pub use runtime::text;
+pub use tty::size as terminal_size;
 pub use volume::Volume;
+pub use volumes::{
+    establish, of_image as volumes_of_image, remove as remove_volume, remove_anonymous,
+    unused as unused_volumes, users as volume_users,
+};

@@ -6,17 +6,18 @@
 //! what is left is found and removed by the next one ([`super::leftovers`]). What it does at the end
 //! stands in [`super::end`].
 
+use super::attach::{Attach, Left};
 use super::config::Config;
 use super::end::{Charge, remove};
 use super::failure::Failure;
 use super::folder::{Folder, Held, State};
 use super::leftovers::{self, Proc};
 use super::pump::{Ends, Pump, Watched, hold_signals};
-use super::record::Recorder;
+use super::record::{LogOptions, Recorder};
 use super::runtime::{Runtime, Streams, find_init, nothing};
 use super::spec::{Parts, Rights};
-use super::tty::{ConsoleSocket, Raw, follow_size};
-use super::{afresh, files};
+use super::tty::{ConsoleSocket, set_size};
+use super::{afresh, attach, files, guests, volumes};
 use crate::fuse::{self, Io, MountOptions, Starting};
 use crate::image::container::Container;
 use crate::image::prepare::Recipe;
@@ -31,7 +32,8 @@ use nix::sys::wait::waitpid;
 use nix::unistd::{Pid, getpid};
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
 /// A container that is to run.
@@ -59,15 +61,30 @@ pub fn foreground(job: &Job, attach: bool) -> Outcome<u8> {
 
 /// Runs a container in the background. Returns when it runs.
 pub fn background(job: &Job) -> Outcome<()> {
+    start(job, None)
+}
+
+/// Runs a container in the background, with this process at its streams from its beginning.
+pub fn attached(job: &Job, asked: Attach) -> Outcome<Left> {
+    let folder = Folder::of(&job.container);
+    let (own, theirs) = UnixStream::pair().map_err(Error::from)?;
+    let waiter = folder.waiter()?;
+    // what is typed meanwhile is for the container
+    let signals = hold_signals()?;
+    start(job, Some(theirs.into()))?;
+    attach::follow(&folder, (own, waiter, signals), job.config.tty, asked)
+}
+
+fn start(job: &Job, guest: Option<OwnedFd>) -> Outcome<()> {
     let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(Error::from)?;
     match fork()? {
         Fork::Parent(child) => {
-            drop(writer);
+            drop((writer, guest));
             wait_until_runs(child, File::from(reader))
         }
         Fork::Child => {
             drop(reader);
-            let ended = apart(job, writer);
+            let ended = apart(job, writer, guest);
             std::process::exit(i32::from(ended.is_err()))
         }
     }
@@ -76,12 +93,18 @@ pub fn background(job: &Job) -> Outcome<()> {
 const RUNS: &[u8] = b"+";
 
 /// In the background process.
-fn apart(job: &Job, to_parent: OwnedFd) -> Outcome<u8> {
+fn apart(job: &Job, to_parent: OwnedFd, guest: Option<OwnedFd>) -> Outcome<u8> {
     let mut to_parent = Some(File::from(to_parent));
-    let ended = leave(to_parent.as_ref())
+    let keep = to_parent
+        .iter()
+        .map(AsFd::as_fd)
+        .chain(guest.iter().map(AsFd::as_fd));
+    let ended = leave(&keep.collect::<Vec<_>>())
         .map_err(Failure::from)
         .and_then(|()| {
-            Monitor::begin(job)?.live(false, &mut || {
+            let mut monitor = Monitor::begin(job)?;
+            monitor.guest = guest;
+            monitor.live(false, &mut || {
                 // a parent that is gone has nobody to tell
                 to_parent
                     .take()
@@ -99,10 +122,8 @@ fn apart(job: &Job, to_parent: OwnedFd) -> Outcome<u8> {
     ended
 }
 
-fn leave(keep: Option<&File>) -> Result<()> {
-    if let Some(keep) = keep {
-        close_inherited(keep.as_fd())?;
-    }
+fn leave(keep: &[BorrowedFd<'_>]) -> Result<()> {
+    close_inherited(keep)?;
     nix::unistd::setsid()?;
     leave_caller()
 }
@@ -137,6 +158,8 @@ struct Monitor<'a> {
     image: &'a Image,
     signals: SignalFd,
     runtime: Runtime,
+    /// Who is at its streams from the beginning.
+    guest: Option<OwnedFd>,
 }
 
 impl Monitor<'_> {
@@ -147,7 +170,7 @@ impl Monitor<'_> {
         let busy = || Error::because(Errno::EBUSY, format!("container {name:?} runs already"));
         let held = folder.hold_ended()?.ok_or_else(busy)?;
         let begun = Monitor::prepare(job, folder, held);
-        let remove = || remove(&job.store, &job.container);
+        let remove = || remove(&job.store, &job.container, &job.config);
         begun.map_err(|e| match job.config.remove.then(remove) {
             Some(Err(stays)) => e.context(format!("{stays}; container {name:?} stays")),
             _ => e,
@@ -187,6 +210,7 @@ impl Monitor<'_> {
             image: &job.image,
             signals: hold_signals()?,
             runtime,
+            guest: None,
         })
     }
 
@@ -204,12 +228,13 @@ impl Monitor<'_> {
                     state,
                     ..
                 } = &mut self.charge;
-                let attached = match (attach, config.tty && config.interactive) {
-                    (false, _) => Attached::No,
-                    (true, false) => Attached::Shown,
-                    (true, true) => Attached::Typed,
-                };
-                watch(folder, state, watched, (self.signals, ends), attached)
+                watch(
+                    folder,
+                    state,
+                    watched,
+                    (self.signals, ends),
+                    (attach, config.log),
+                )
             }
             Err(e) => {
                 // a runtime that failed in the middle has to clear up by itself
@@ -231,7 +256,11 @@ impl Monitor<'_> {
         self.charge.state.server = Some(Proc::of(server)?);
         self.charge.folder.set_state(&self.charge.state)?;
         self.bundle(prepared?)?;
-        let (first, ends) = self.start()?;
+        // before it begins, so that who knows that it runs can come
+        let listener = guests::listen(&self.charge.folder)?;
+        let (first, mut ends) = self.start()?;
+        ends.listener = Some(listener);
+        ends.guest = self.guest.take();
         self.charge.state.first = Proc::of(first).ok();
         self.charge.state.started = Some(crate::image::now());
         self.charge.folder.set_state(&self.charge.state)?;
@@ -271,7 +300,7 @@ impl Monitor<'_> {
     fn prepare_bundle(&self) -> Result<Rights> {
         let config = self.charge.config;
         files::names(&self.charge.folder, config)?;
-        files::bind_sources(config)?;
+        files::bind_sources(self.charge.store, config)?;
         let bundle = self.charge.folder.path("bundle");
         fs::create_dir_all(&bundle).context(|| bundle.display().to_string())?;
         Rights::of(config)
@@ -286,15 +315,16 @@ impl Monitor<'_> {
         if !config.remove {
             self.charge.made = files::missing(root.as_fd());
         }
-        let volumes = files::volumes(&self.charge.folder, config, image, root.as_fd())?;
+        let (store, folder) = (self.charge.store, &self.charge.folder);
+        volumes::fill(store, folder, config, root.as_fd())?;
         let init = config.init.then(find_init).transpose()?;
         let parts = Parts {
             config,
             image,
-            folder: &self.charge.folder,
+            folder,
             root: root.as_fd(),
             root_path: &at,
-            volumes: &volumes,
+            store,
             init: init.as_deref(),
             rights: &rights,
             rootless: super::rootless::is_inside(),
@@ -316,7 +346,9 @@ impl Monitor<'_> {
             };
             let first = self.runtime.run(id, Some(&console.path()), streams)?;
             let terminal = console.receive()?;
-            follow_size(terminal.as_fd()).context(|| "size of the terminal")?;
+            if let Some(size) = config.size {
+                set_size(terminal.as_fd(), size).context(|| "size of the terminal")?;
+            }
             let input = match config.interactive {
                 true => Some(terminal.try_clone().map_err(Error::from)?),
                 false => None,
@@ -345,47 +377,31 @@ impl Monitor<'_> {
             input,
             output: Some(output),
             error: Some(error),
-            terminal: None,
+            ..Ends::default()
         };
         Ok((first, ends))
     }
 }
 
-/// What of a container's streams are those of this process.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Attached {
-    /// None.
-    No,
-    /// What it writes is shown.
-    Shown,
-    /// All, and keys like Ctrl-C are for the container's end.
-    Typed,
-}
-
-/// Passes on what comes and goes, until the container has ended: its exit code.
+/// Passes on what comes and goes, until the container has ended: its exit code. `attached`: this process's
+/// streams are those of the container.
 pub(super) fn watch(
     folder: &Folder,
     state: &mut State,
     watched: Watched,
     (signals, ends): (SignalFd, Ends),
-    attached: Attached,
+    (attached, log): (bool, LogOptions),
 ) -> Outcome<u8> {
-    let recorder = Recorder::new(&folder.path("log"))?;
-    // without input, keys like Ctrl-C are for this end
-    let raw = match attached {
-        Attached::Typed => Raw::enter()?,
-        _ => None,
-    };
+    let recorder = Recorder::new(&folder.path("log"), log)?;
     let mut note = |why: String| {
-        log::warn!("{why}{}", if raw.is_some() { "\r" } else { "" });
+        log::warn!("{why}");
         state.error = Some(why);
         if let Err(e) = folder.set_state(state) {
             log::warn!("{e}");
         }
     };
-    let attach = attached != Attached::No;
-    if !attach {
+    if !attached {
         trim_memory();
     }
-    Ok(Pump::new(watched, signals, ends, recorder, attach, &mut note)?.run()?)
+    Ok(Pump::new(watched, signals, ends, recorder, attached, &mut note)?.run()?)
 }

@@ -117,7 +117,7 @@ pub fn first(
         command(config, image)?,
         environment(config, image, hostname, &ids),
         workdir(config, image)?,
-        config.tty,
+        config.tty.then_some(config.size),
         caps,
     )
     .map(|mut process| {
@@ -126,13 +126,13 @@ pub fn first(
     })
 }
 
-/// A process, for the runtime.
+/// A process, for the runtime; `tty`: with a terminal, perhaps of this size.
 pub fn process(
     ids: &Ids,
     args: Vec<String>,
     env: Vec<String>,
     cwd: String,
-    tty: bool,
+    tty: Option<Option<(u16, u16)>>,
     caps: &Capabilities,
 ) -> Result<Process> {
     let user = UserBuilder::default()
@@ -142,21 +142,22 @@ pub fn process(
         .build()
         .map_err(invalid)?;
     let mut process = ProcessBuilder::default()
-        .terminal(tty)
+        .terminal(tty.is_some())
         .user(user)
         .args(args)
         .env(env)
         .cwd(cwd)
         .capabilities(caps::for_process(caps, ids.uid)?)
-        .no_new_privileges(false)
         .build()
         .map_err(invalid)
         .context(|| "process")?;
     process.set_rlimits(None);
-    if tty && let Some(size) = super::tty::own_size() {
+    // not 'false': youki takes that for 'true', and drops capabilities before it sets the filter, which needs them
+    process.set_no_new_privileges(None);
+    if let Some(Some((lines, columns))) = tty {
         let console = BoxBuilder::default()
-            .height(size.ws_row)
-            .width(size.ws_col)
+            .height(lines)
+            .width(columns)
             .build()
             .map_err(invalid)?;
         process.set_console_size(Some(console));

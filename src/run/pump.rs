@@ -1,8 +1,10 @@
 //! What goes in and out of a container while it runs: data, signals, the size of the terminal; and
 //! its end.
 
+use super::guests::{Frame, Guests};
 use super::record::{Recorder, Stream};
 use super::tty;
+use crate::sys::process::send_signal;
 use crate::vfs::error::Context;
 use crate::vfs::{Error, Result};
 use nix::errno::Errno;
@@ -29,6 +31,9 @@ const FORWARDED: &[Signal] = &[
 /// How long output may come after the end: from a process that has the streams and is none of the
 /// container's.
 const LATE: Duration = Duration::from_secs(1);
+
+/// As long as the container has more than this to read, nobody is asked for more.
+const INPUT_FULL: usize = 64 << 10;
 
 /// From now on signals wait for [`Pump::run`].
 pub fn hold_signals() -> Result<SignalFd> {
@@ -69,6 +74,10 @@ pub struct Ends {
     pub error: Option<OwnedFd>,
     /// Its terminal, which is all three.
     pub terminal: Option<OwnedFd>,
+    /// Where others come who want to be at its streams.
+    pub listener: Option<OwnedFd>,
+    /// One who is there already.
+    pub guest: Option<OwnedFd>,
 }
 
 /// What goes in and out of a running container.
@@ -80,6 +89,7 @@ pub struct Pump<'a> {
     input: Input,
     terminal: Option<OwnedFd>,
     recorder: Recorder,
+    guests: Guests,
     /// Is told what goes wrong meanwhile.
     note: &'a mut dyn FnMut(String),
     ended: Option<(u8, Instant)>,
@@ -137,6 +147,7 @@ impl<'a> Pump<'a> {
             },
             terminal: ends.terminal,
             recorder,
+            guests: Guests::new(ends.listener, ends.guest)?,
             note,
             ended: None,
         })
@@ -152,6 +163,7 @@ impl<'a> Pump<'a> {
                 if silent || when.elapsed() > LATE {
                     let kept = self.recorder.finish();
                     self.told(kept);
+                    self.guests.finish();
                     return Ok(code);
                 }
             }
@@ -181,12 +193,18 @@ impl<'a> Pump<'a> {
             places.to = Some(fds.len());
             fds.push(PollFd::new(to.as_fd(), wants(true, PollFlags::POLLOUT)));
         }
-        for (n, source) in self.sources.iter().enumerate() {
+        // who is slow to take what the container writes holds it up, as any reader does; after the end there is
+        // not much left
+        let may_say = self.guests.may_take_more() || self.ended.is_some();
+        for (n, source) in self.sources.iter().enumerate().filter(|_| may_say) {
             if let Some(from) = &source.from {
                 places.sources.push((n, fds.len()));
                 fds.push(PollFd::new(from.as_fd(), readable));
             }
         }
+        let hear = self.input.waiting.len() < INPUT_FULL;
+        let guests = fds.len();
+        fds.extend(self.guests.polled(hear));
         let limit = match self.ended {
             Some(_) => PollTimeout::from(50u8),
             None => PollTimeout::NONE,
@@ -207,6 +225,7 @@ impl<'a> Pump<'a> {
             .collect();
         let (signal, own) = (is_ready(0), places.own.is_some_and(is_ready));
         let to = places.to.is_some_and(is_ready);
+        let come = (guests..fds.len()).any(is_ready);
         drop(fds);
         for n in ready {
             self.pass_on(n);
@@ -214,7 +233,12 @@ impl<'a> Pump<'a> {
         if own {
             self.take_input();
         }
-        if to || own {
+        if come {
+            for frame in self.guests.turn(hear) {
+                self.heard(frame);
+            }
+        }
+        if to || own || come {
             self.give_input();
         }
         match signal {
@@ -250,13 +274,46 @@ impl<'a> Pump<'a> {
             // who does not want more, as in `| head`, gets no more
             source.shown = show(stream, bytes).is_ok();
         }
+        self.guests.say(stream, bytes);
         let kept = self.recorder.add(stream, bytes);
         self.told(kept);
     }
 
+    /// What somebody says who is at the streams.
+    fn heard(&mut self, frame: Frame) {
+        match frame {
+            Frame::Input(bytes) if self.input.to.is_some() => {
+                self.input.waiting.extend_from_slice(&bytes);
+            }
+            Frame::Size(lines, columns) => {
+                if let Some(terminal) = &self.terminal
+                    && let Err(e) = tty::set_size(terminal.as_fd(), (lines, columns))
+                {
+                    self.tell(format!("size of the terminal: {e}"));
+                }
+            }
+            Frame::Signal(number) if self.ended.is_none() => {
+                match send_signal(self.first.as_raw(), number) {
+                    Err(e) if !e.is(Errno::ESRCH) => {
+                        self.tell(format!("signal {number} cannot be passed on: {e}"));
+                    }
+                    _ => {}
+                }
+            }
+            Frame::Input(_) | Frame::Output(..) | Frame::Signal(_) => {}
+        }
+    }
+
+    /// Notes what goes wrong, and says it to those who are at the streams.
+    fn tell(&mut self, why: String) {
+        let said = format!("vellum: {why}\r\n");
+        self.guests.say(Stream::Stderr, said.as_bytes());
+        (self.note)(why);
+    }
+
     fn told(&mut self, kept: Result<()>) {
         if let Err(e) = kept {
-            (self.note)(format!(
+            self.tell(format!(
                 "{e}; what the container writes is not kept any more"
             ));
         }
@@ -305,7 +362,7 @@ impl<'a> Pump<'a> {
                 Ok(Signal::SIGWINCH) => self.resize(),
                 Ok(signal) if self.ended.is_none() => match kill(self.first, signal) {
                     Ok(()) | Err(Errno::ESRCH) => {}
-                    Err(e) => (self.note)(format!("{signal} cannot be passed on: {e}")),
+                    Err(e) => self.tell(format!("{signal} cannot be passed on: {e}")),
                 },
                 _ => {}
             }
@@ -317,7 +374,7 @@ impl<'a> Pump<'a> {
         if let Some(terminal) = &self.terminal
             && let Err(e) = tty::follow_size(terminal.as_fd())
         {
-            (self.note)(format!("size of the terminal: {e}"));
+            self.tell(format!("size of the terminal: {e}"));
         }
     }
 
@@ -340,7 +397,7 @@ impl<'a> Pump<'a> {
                         WaitStatus::Signaled(_, signal, _) => format!("was killed by {signal}"),
                         _ => "ended".to_owned(),
                     };
-                    (self.note)(format!(
+                    self.tell(format!(
                         "the process that serves the root file system {how}: every access to a file fails \
                          until the container is started again"
                     ));
@@ -375,7 +432,8 @@ fn exit_code(status: &WaitStatus) -> Option<u8> {
     }
 }
 
-fn show(stream: Stream, bytes: &[u8]) -> std::io::Result<()> {
+/// Passes output on to this process's own.
+pub fn show(stream: Stream, bytes: &[u8]) -> std::io::Result<()> {
     match stream {
         Stream::Stdout => stdout().write_all(bytes).and_then(|()| stdout().flush()),
         Stream::Stderr => stderr().write_all(bytes),

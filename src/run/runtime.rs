@@ -201,6 +201,11 @@ impl Runtime {
         command
     }
 
+    /// True if it also says to its standard error what fails. What a container writes comes there, too.
+    pub fn tells(&self) -> bool {
+        !self.name().starts_with("youki")
+    }
+
     /// What a runtime that failed said.
     pub fn failure(&self, log: &Path, status: ExitStatus) -> Failure {
         let said = said_in(&fs::read_to_string(log).unwrap_or_default());
@@ -250,12 +255,14 @@ pub fn said_in(log: &str) -> Option<String> {
             .and_then(Value::as_str)
             .unwrap_or("error");
         let serious = ["error", "fatal", "panic"].contains(&level.to_lowercase().as_str());
+        // youki's are those without 'msg': old ones below 'fields'
         let said = value
             .get("msg")
+            .or_else(|| value.get("message"))
             .or_else(|| value.get("fields")?.get("message"));
-        said.and_then(Value::as_str)
-            .filter(|_| serious)
-            .map(str::to_owned)
+        let said = said.and_then(Value::as_str).filter(|_| serious)?;
+        let end = said.find("\n\nStack backtrace").unwrap_or(said.len());
+        said.get(..end).map(str::to_owned)
     };
     log.lines().filter_map(line).next_back()
 }
@@ -303,6 +310,8 @@ mod tests {
             {\"level\":\"error\",\"msg\":\"runc run failed: x\",\"time\":\"t\"}\n{\"level\":\"info\",\"msg\":\"i\"}\n";
         assert_eq!(said_in(log).unwrap(), "runc run failed: x");
         let youki = "{\"timestamp\":\"t\",\"level\":\"ERROR\",\"fields\":{\"message\":\"y\"}}";
+        assert_eq!(said_in(youki).unwrap(), "y");
+        let youki = "{\"timestamp\":\"t\",\"level\":\"ERROR\",\"message\":\"y\\n\\nStack backtrace:\\n  0: <unknown>\"}";
         assert_eq!(said_in(youki).unwrap(), "y");
         assert_eq!(said_in("{\"level\":\"debug\",\"msg\":\"d\"}"), None);
     }

@@ -31,8 +31,8 @@ pub struct Parts<'a> {
     pub root: BorrowedFd<'a>,
     /// Its path.
     pub root_path: &'a Path,
-    /// The directories of anonymous volumes, by where they are mounted.
-    pub volumes: &'a [(String, PathBuf)],
+    /// The store, which has the volumes.
+    pub store: &'a Path,
     /// The host's program that is the init process, if one is asked for.
     pub init: Option<&'a Path>,
     /// What its processes may do.
@@ -129,16 +129,16 @@ impl Parts<'_> {
             let options = ["bind", "ro", "nosuid", "nodev"].map(str::to_owned).into();
             mounts.push(mount(process::INIT, "bind", init, options)?);
         }
-        for (target, made) in self.volumes {
-            let volume = Volume::Anonymous {
-                target: target.clone(),
-            };
-            mounts.push(volume.mount(Some(made))?);
-        }
-        for volume in &self.config.volumes {
-            if !matches!(volume, Volume::Anonymous { .. }) {
-                mounts.push(volume.mount(None)?);
-            }
+        // what is mounted in something else comes after it, in whatever order they were asked for
+        let mut volumes: Vec<&Volume> = self.config.volumes.iter().collect();
+        volumes.sort_by_key(|v| {
+            v.target()
+                .split('/')
+                .filter(|part| !part.is_empty())
+                .count()
+        });
+        for volume in volumes {
+            mounts.push(volume.mount(self.store)?);
         }
         // what is asked for in the place of something else is what there is
         let mut seen: Vec<PathBuf> = Vec::new();

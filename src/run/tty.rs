@@ -64,6 +64,22 @@ pub fn own_size() -> Option<Winsize> {
     tcgetwinsize(stdin()).ok()
 }
 
+/// The same: lines and columns.
+pub fn size() -> Option<(u16, u16)> {
+    own_size().map(|size| (size.ws_row, size.ws_col))
+}
+
+/// Gives a terminal so many lines and columns.
+pub fn set_size(terminal: BorrowedFd<'_>, (lines, columns): (u16, u16)) -> Result<()> {
+    let size = Winsize {
+        ws_row: lines,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    Ok(tcsetwinsize(terminal, size)?)
+}
+
 /// Gives a terminal the size of this process's.
 pub fn follow_size(terminal: BorrowedFd<'_>) -> Result<()> {
     match own_size() {

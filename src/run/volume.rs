@@ -1,5 +1,7 @@
 //! What is mounted in a container beside its root: `-v`, `--mount`, `--tmpfs`.
 
+use super::config::new_id;
+use crate::image::volume::{Volume as Stored, check_volume_name};
 use crate::vfs::{Error, Result};
 use nix::errno::Errno;
 use oci_spec::runtime::{Mount, MountBuilder};
@@ -30,10 +32,18 @@ pub enum Volume {
         /// Options of mount(8).
         options: Vec<String>,
     },
-    /// A directory that comes and goes with the container, and begins with what the image has there.
-    Anonymous {
+    /// A volume of the store.
+    Kept {
+        /// Its name.
+        name: String,
+        /// The name was made up, and it goes with the container if that is asked for.
+        anonymous: bool,
         /// Where.
         target: String,
+        /// It cannot be written to.
+        read_only: bool,
+        /// If it is empty, it begins with what the image has there.
+        copy: bool,
     },
 }
 
@@ -51,42 +61,66 @@ impl Volume {
         match self {
             Volume::Bind { target, .. }
             | Volume::Tmpfs { target, .. }
-            | Volume::Anonymous { target } => target,
+            | Volume::Kept { target, .. } => target,
         }
     }
 
-    /// `-v SOURCE:TARGET[:OPTIONS]`, or `-v TARGET`.
+    /// A new volume, whose name nobody gave.
+    pub fn anonymous(target: String) -> Result<Volume> {
+        Ok(Volume::Kept {
+            name: new_id()?,
+            anonymous: true,
+            target,
+            read_only: false,
+            copy: true,
+        })
+    }
+
+    /// `-v SOURCE:TARGET[:OPTIONS]`, where a source is a path or the name of a volume; or `-v TARGET`.
     pub fn parse_short(text: &str) -> Result<Volume> {
         let say = |why: &str| bad("--volume", text, why);
         let fields: Vec<&str> = text.split(':').collect();
         let (source, target, options) = match fields.as_slice() {
             [target] => {
                 let target = absolute(target).map_err(|why| say(&why))?;
-                return Ok(Volume::Anonymous { target });
+                return Volume::anonymous(target);
             }
             [source, target] => (*source, *target, ""),
             [source, target, options] => (*source, *target, *options),
             _ => return Err(say("SOURCE:TARGET[:OPTIONS] is expected")),
         };
-        if !source.starts_with(['/', '.']) {
-            return Err(say(
-                "named volumes are not supported; give a path that begins with / or .",
-            ));
+        let is_path = source.starts_with(['/', '.']);
+        if !is_path {
+            check_volume_name(source).map_err(|e| say(e.reason()))?;
         }
-        let (mut read_only, mut propagation) = (false, "rprivate".to_owned());
+        let (mut read_only, mut copy) = (false, true);
+        let mut propagation = "rprivate".to_owned();
         for option in options.split(',').filter(|o| !o.is_empty()) {
             match option {
                 "ro" => read_only = true,
                 "rw" => read_only = false,
+                "nocopy" if !is_path => copy = false,
                 // labels of SELinux, which docker leaves alone where there is none, too
                 "z" | "Z" if !Path::new("/sys/fs/selinux/enforce").exists() => {}
-                other if PROPAGATIONS.contains(&other) => propagation = other.to_owned(),
+                other if is_path && PROPAGATIONS.contains(&other) => {
+                    propagation = other.to_owned();
+                }
                 other => return Err(say(&format!("option {other:?} is not supported"))),
             }
         }
+        let target = absolute(target).map_err(|why| say(&why))?;
+        if !is_path {
+            return Ok(Volume::Kept {
+                name: source.to_owned(),
+                anonymous: false,
+                target,
+                read_only,
+                copy,
+            });
+        }
         Ok(Volume::Bind {
             source: std::path::absolute(source)?,
-            target: absolute(target).map_err(|why| say(&why))?,
+            target,
             read_only,
             propagation,
             make: true,
@@ -115,7 +149,7 @@ impl Volume {
         })
     }
 
-    /// `--mount type=bind,source=PATH,target=PATH,...`.
+    /// `--mount type=bind,source=PATH,target=PATH,...`, or with another type.
     pub fn parse_long(text: &str) -> Result<Volume> {
         let say = |why: String| bad("--mount", text, &why);
         let mut given = Long::default();
@@ -125,8 +159,9 @@ impl Volume {
         given.volume().map_err(say)
     }
 
-    /// For the runtime. `made` is where the directory of an anonymous one is.
-    pub fn mount(&self, made: Option<&Path>) -> Result<Mount> {
+    /// For the runtime. Volumes are in the store at `store`.
+    pub fn mount(&self, store: &Path) -> Result<Mount> {
+        let access = |read_only: bool| if read_only { "ro" } else { "rw" };
         let bind = |source: &Path, more: &[&str]| {
             let mut options = vec!["rbind".to_owned()];
             options.extend(more.iter().map(|o| (*o).to_owned()));
@@ -138,11 +173,13 @@ impl Volume {
                 read_only,
                 propagation,
                 ..
-            } => bind(source, &[if *read_only { "ro" } else { "rw" }, propagation]),
+            } => bind(source, &[access(*read_only), propagation]),
             Volume::Tmpfs { options, .. } => ("tmpfs", PathBuf::from("tmpfs"), options.clone()),
-            Volume::Anonymous { target } => {
-                let made = made.ok_or_else(|| bad("volume", target, "has no directory"))?;
-                bind(made, &["rw", "rprivate"])
+            Volume::Kept {
+                name, read_only, ..
+            } => {
+                let data = Stored::of(store, name)?.data();
+                bind(&data, &[access(*read_only), "rprivate"])
             }
         };
         mount(self.target(), kind, &source, options)
@@ -177,6 +214,7 @@ struct Long {
     read_only: bool,
     propagation: Option<String>,
     options: Vec<String>,
+    nocopy: bool,
 }
 
 impl Long {
@@ -191,6 +229,8 @@ impl Long {
             "bind-propagation" if PROPAGATIONS.contains(&value.as_str()) => {
                 self.propagation = Some(value);
             }
+            "volume-nocopy" => self.nocopy = flag(name, &value)?,
+            "volume-driver" if value == "local" => {}
             "tmpfs-size" => {
                 let bytes = super::limits::size(&value).map_err(|e| e.reason().to_owned())?;
                 self.options.push(format!("size={bytes}"));
@@ -213,6 +253,9 @@ impl Long {
         if kind != "bind" && self.propagation.is_some() {
             return Err("bind-propagation is for type=bind".to_owned());
         }
+        if kind != "volume" && self.nocopy {
+            return Err("volume-nocopy is for type=volume".to_owned());
+        }
         match (kind, self.source) {
             ("bind", Some(source)) => Ok(Volume::Bind {
                 source: std::path::absolute(source).map_err(|e| e.to_string())?,
@@ -229,9 +272,20 @@ impl Long {
                 Ok(Volume::Tmpfs { target, options })
             }
             ("tmpfs", Some(_)) => Err("a tmpfs has no source".to_owned()),
-            ("volume", None) if !self.read_only => Ok(Volume::Anonymous { target }),
-            ("volume", None) => Err("an empty volume is not made read-only".to_owned()),
-            ("volume", Some(_)) => Err("named volumes are not supported; use type=bind".to_owned()),
+            ("volume", source) => {
+                let anonymous = source.is_none();
+                let name = match source {
+                    Some(name) => check_volume_name(&name).map(|()| name),
+                    None => new_id(),
+                };
+                Ok(Volume::Kept {
+                    name: name.map_err(|e| e.reason().to_owned())?,
+                    anonymous,
+                    target,
+                    read_only: self.read_only,
+                    copy: !self.nocopy,
+                })
+            }
             (other, _) => Err(format!(
                 "type {other:?} is not supported; bind, tmpfs or volume"
             )),
@@ -261,6 +315,30 @@ mod tests {
         }
     }
 
+    fn kept(name: &str, target: &str, read_only: bool, copy: bool) -> Volume {
+        Volume::Kept {
+            name: name.into(),
+            anonymous: false,
+            target: target.into(),
+            read_only,
+            copy,
+        }
+    }
+
+    /// A volume with a made up name, where it goes.
+    fn nameless(volume: Volume) -> (String, bool, bool) {
+        match volume {
+            Volume::Kept {
+                name,
+                anonymous: true,
+                target,
+                read_only,
+                copy,
+            } if name.len() == 64 => (target, read_only, copy),
+            other => panic!("{other:?}"),
+        }
+    }
+
     #[test]
     fn short_ones() {
         let parse = |text| Volume::parse_short(text).unwrap();
@@ -275,14 +353,15 @@ mod tests {
             parse("./x:/b"),
             bind(here.to_str().unwrap(), "/b", false, "rprivate", true)
         );
-        assert_eq!(
-            parse("/data"),
-            Volume::Anonymous {
-                target: "/data".into()
-            }
-        );
+        assert_eq!(nameless(parse("/data")), ("/data".into(), false, true));
+        assert_eq!(parse("name:/b"), kept("name", "/b", false, true));
+        assert_eq!(parse("n-1:/b:ro,nocopy"), kept("n-1", "/b", true, false));
         for text in [
-            "name:/b",
+            "n:/b",
+            "-name:/b",
+            "name:b",
+            "name:/b:rshared",
+            "/a:/b:nocopy",
             "/a:b",
             "/a:/b:what",
             "/a:/b:ro:rw",
@@ -315,11 +394,18 @@ mod tests {
             options.contains(&"size=1048576".to_owned())
                 && options.contains(&"mode=1770".to_owned())
         );
+        assert_eq!(nameless(parse("target=/v")), ("/v".into(), false, true));
         assert_eq!(
-            parse("target=/v"),
-            Volume::Anonymous {
-                target: "/v".into()
-            }
+            nameless(parse("type=volume,dst=/v,ro,volume-nocopy")),
+            ("/v".into(), true, false)
+        );
+        assert_eq!(
+            parse("src=name,dst=/v,volume-driver=local"),
+            kept("name", "/v", false, true)
+        );
+        assert_eq!(
+            parse("type=volume,src=name,dst=/v,readonly,volume-nocopy=true"),
+            kept("name", "/v", true, false)
         );
         for text in [
             "type=bind,target=/b",
@@ -329,7 +415,9 @@ mod tests {
             "type=bind,source=/a,target=/b,tmpfs-size=1m",
             "type=tmpfs,source=/a,target=/b",
             "type=tmpfs,target=/b,tmpfs-mode=9",
-            "type=volume,source=name,target=/b",
+            "type=volume,source=a/b,target=/b",
+            "type=volume,source=name,target=/b,volume-driver=nfs",
+            "type=bind,source=/a,target=/b,volume-nocopy",
             "type=npipe,target=/b",
             "target=b",
             "",

@@ -63,15 +63,18 @@ fn threads() -> Result<usize> {
     }
 }
 
-/// Closes every fd from 3 on but `keep`: what was inherited and is not ours to hold open. To be
+/// Closes every fd from 3 on but those to `keep`: what was inherited and is not ours to hold open. To be
 /// called right after a fork, before the process opened anything of its own.
-pub fn close_inherited(keep: BorrowedFd<'_>) -> Result<()> {
-    let keep = libc::c_uint::try_from(keep.as_raw_fd()).map_err(|_| Errno::EBADF)?;
+pub fn close_inherited(keep: &[BorrowedFd<'_>]) -> Result<()> {
+    let number = |fd: &BorrowedFd<'_>| libc::c_uint::try_from(fd.as_raw_fd());
+    let numbers: std::result::Result<Vec<_>, _> = keep.iter().map(number).collect();
+    let mut keep = numbers.map_err(|_| Errno::EBADF)?;
+    keep.sort_unstable();
     let close = |first: libc::c_uint, last: libc::c_uint| -> Result<()> {
         if first > last {
             return Ok(());
         }
-        // SAFETY: a new process owns nothing yet but `keep` and stdio, and these are left out.
+        // SAFETY: a new process owns nothing yet but what is kept and stdio, and these are left out.
         let done = unsafe { libc::close_range(first, last, 0) };
         if done == 0 {
             Ok(())
@@ -79,8 +82,12 @@ pub fn close_inherited(keep: BorrowedFd<'_>) -> Result<()> {
             Err(Errno::last().into())
         }
     };
-    close(3, keep.saturating_sub(1))?;
-    close(keep.saturating_add(1), libc::c_uint::MAX)
+    let mut next = 3;
+    for fd in keep {
+        close(next, fd.saturating_sub(1))?;
+        next = fd.saturating_add(1);
+    }
+    close(next, libc::c_uint::MAX)
 }
 
 /// Lets go of what the caller has: working directory and stdio.

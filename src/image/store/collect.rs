@@ -58,6 +58,8 @@ pub struct Usage {
     pub indexes: u64,
     /// Writable layers.
     pub uppers: u64,
+    /// Volumes.
+    pub volumes: u64,
     /// What is being made, or was left by a crash.
     pub tmp: u64,
 }
@@ -158,6 +160,7 @@ impl Store {
             objects: of(OBJECTS)?,
             indexes: of(CHAINS)?,
             uppers: of(UPPERS)?,
+            volumes: disk_use(&self.volumes_dir())?,
             tmp: of(TMP)?,
         })
     }
@@ -192,7 +195,7 @@ impl Exclusive {
 }
 
 /// What a file, or a directory with all that is in it, occupies.
-fn disk_use(path: &Path) -> Result<u64> {
+pub fn disk_use(path: &Path) -> Result<u64> {
     let what = || path.display().to_string();
     let Some(meta) = absent_ok(fs::symlink_metadata(path).map_err(Error::from)).context(what)?
     else {

@@ -27,18 +27,19 @@ mod publish;
 pub(super) mod stop;
 
 pub use blobs::{BlobWriter, PendingBlob};
+pub(super) use collect::disk_use;
 pub use collect::{Garbage, Usage};
 pub use contents::StoreContents;
 pub use images::{Image, same_count};
 pub use layers::{INFO, LayerFacts, LayerInfo};
+pub(super) use lock::Lock;
 pub use names::Entry;
 pub use pins::{Pin, User};
 pub use publish::{Staging, Temp};
-pub(super) use publish::{remove, replace};
+pub(super) use publish::{remove, replace, sync_parent};
 
 use crate::vfs::error::{Context, absent_ok};
 use crate::vfs::{Error, Result};
-use lock::Lock;
 use nix::errno::Errno;
 use std::fs;
 use std::io::ErrorKind;
@@ -166,6 +167,7 @@ impl Exclusive {
         };
         publish::sweep(&store.path(TMP))?;
         store.sweep_containers()?;
+        store.sweep_volumes()?;
         Ok(Exclusive(store))
     }
 }
