@@ -12,6 +12,7 @@ mod live;
 use common::image::Image;
 use common::layers::content;
 use common::mounts::is_mountpoint;
+use nix::errno::Errno;
 use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -72,7 +73,13 @@ impl Mount {
     }
 
     fn end(mut self) -> ExitStatus {
-        fuse::unmount(&self.mnt, false).unwrap();
+        // a process that another test begins has this one's files until it executes its program
+        let began = Instant::now();
+        while let Err(e) = fuse::unmount(&self.mnt, false) {
+            let busy = e.is(Errno::EBUSY) && began.elapsed() < Duration::from_secs(5);
+            assert!(busy, "{e}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
         self.server.wait().unwrap()
     }
 }

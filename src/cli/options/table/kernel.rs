@@ -69,7 +69,7 @@ pub const SPEED: &[Opt] = &[
     honoured(
         "writeback",
         "[=0|1]",
-        "`1`, the default: the kernel gathers writes",
+        "`1`, the default: the kernel gathers writes. Without an upper always `0`: nothing is written, and a file's blocks stay known when it is closed",
         |d, v| {
             d.mount.writeback = v.switch()?;
             Ok(())
