@@ -12,7 +12,11 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 /// A warm pass is repeated until this much time is over: a short one says nothing.
-const WARM: Duration = Duration::from_millis(60);
+const WARM: Duration = Duration::from_millis(100);
+
+/// Untimed passes before: the kernel moves pages to its list of active ones when they are used for the second or
+/// third time, and those of a plain file system were used before.
+const BEFORE: usize = 3;
 
 /// An operation that is a pass over the tree.
 pub struct Look {
@@ -143,11 +147,15 @@ pub fn plain_and_warm(bed: &Bed<'_>) -> Option<&'static str> {
 }
 
 impl Look {
-    /// Repeats the pass; one goes before, untimed, for what the cold one did not leave behind
+    /// Repeats the pass; some go before, untimed, for what the cold one did not leave behind
     /// (negative entries, listings), and one after, in which single calls are timed.
     fn warm(&self, root: BorrowedFd<'_>, work: &Work) -> Result<Sample> {
         let off = &mut Watch::off();
-        let first = (self.pass)(root, work, off)?;
+        let mut first = (self.pass)(root, work, off)?;
+        for _ in 1..BEFORE {
+            go_on()?;
+            first = (self.pass)(root, work, off)?;
+        }
         let mut total = Done {
             count: 0,
             check: first.check,
