@@ -3,13 +3,15 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod engine;
+mod live;
 
 use engine::{ROOT, at, names, open, read};
 use nix::errno::Errno;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use vellum::overlay::Engine;
-use vellum::vfs::{Kind, NodeId, SetAttr, SetTime, Time};
+use vellum::vfs::{DirEntry, Kind, NodeId, SetAttr, SetTime, Time};
 
 fn device(path: &Path) {
     let mode = rustix::fs::Mode::empty();
@@ -240,4 +242,45 @@ fn a_listing_shows_what_has_become_of_an_entry_meanwhile() {
     // and from the start again
     let (all, _) = list(0, usize::MAX);
     assert_eq!(all.len(), 2 + 20 - 1 + 2);
+}
+
+/// A copy-up that fails when the copy is in its place already, as the times of its directory cannot be kept
+/// (`chattr +a`): what the file becomes then shows in the listing, too.
+#[test]
+fn a_listing_shows_what_a_failed_copy_up_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    lay(d, &["l0/dir/file", "l0/dir/first"]);
+    let e = open(d);
+    let parent = at(&e, "dir").ino;
+    // the directory has its marks
+    e.write(at(&e, "dir/first").ino, 0, b"x", false).unwrap();
+    let size = |name: &[u8]| {
+        let mut sizes = Vec::new();
+        let mut each = |entry: &DirEntry<'_>| {
+            if entry.name == name {
+                sizes.push(entry.attr.map(|a| a.size));
+            }
+            true
+        };
+        e.readdir(parent, 0, true, &mut each).unwrap();
+        sizes
+    };
+    assert_eq!(size(b"file"), [Some(3)]);
+    let upper = d.join("upper/dir");
+    let chattr = |flag| Command::new("chattr").arg(flag).arg(&upper).status();
+    if !chattr("+a").is_ok_and(|done| done.success()) {
+        return live::skip("the file system of temporary files has no chattr +a");
+    }
+    let file = at(&e, "dir/file").ino;
+    let failed = e.write(file, 0, b"longer", false);
+    chattr("-a").unwrap();
+    assert!(failed.unwrap_err().is(Errno::EPERM));
+    e.forget(file, 2); // the listing's, too
+    // the copy is there, and is what a look finds; that it is written to then shows everywhere
+    assert!(upper.join("file").exists());
+    let file = at(&e, "dir/file").ino;
+    e.write(file, 0, b"longer", false).unwrap();
+    e.forget(file, 1);
+    assert_eq!(size(b"file"), [Some(6)]);
 }

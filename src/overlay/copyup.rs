@@ -182,13 +182,13 @@ impl Engine {
                 return Err(e);
             }
         };
+        parent.changes();
         keep_times(parent, &fd, || {
             upper.publish(staged, fd.as_fd(), name, Over::Nothing)
         })
         .context(|| "copy-up of a directory")?;
         let st = at.stat()?;
         let own = self.space.node(st.st_dev, st.st_ino);
-        parent.changed(0); // a listing says where it is to be looked for
         let node = self.adopt_as(id, Kind::Dir)?;
         let mut state = node.state.lock();
         state.place = Place::Upper(parent.clone(), name.into());
@@ -425,10 +425,10 @@ impl Engine {
                 return Err(e);
             }
         };
+        parent.changes();
         keep_times(&parent, &fd, || {
             upper.publish(staged, fd.as_fd(), first, Over::Nothing)
         })?;
-        parent.changed(0);
         Ok(Place::Upper(parent, first.clone()))
     }
 

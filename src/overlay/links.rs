@@ -210,6 +210,9 @@ impl Engine {
             }
         };
         let intent = upper.intend(staged, &path)?;
+        for (parent, _) in &ready {
+            parent.changes();
+        }
         let mut done = 0;
         let linked: Result<()> =
             ready
@@ -220,9 +223,6 @@ impl Engine {
                     done += 1;
                     Ok(())
                 });
-        for (parent, _) in &ready {
-            parent.changed(0);
-        }
         if linked.is_err() {
             for ((parent, fd), (_, name)) in ready.iter().zip(names).take(done) {
                 keep_times(parent, fd, || {

@@ -153,12 +153,19 @@ impl Node {
         )
     }
 
-    /// Forgets what is cached of a directory after `subdirs` came (or went).
-    pub fn changed(&self, subdirs: i32) {
-        let mut state = self.state.lock();
-        if let Some(snapshot) = &state.snapshot {
+    /// Forgets the listing of a directory in which a name is about to change, or to move to the upper. To be
+    /// called before that, with the namespace lock held for writing: a listing says which side shows a name, and
+    /// what fails in the middle may have moved it all the same.
+    pub fn changes(&self) {
+        if let Some(snapshot) = &self.state.lock().snapshot {
             snapshot.outdate();
         }
+    }
+
+    /// The same after `subdirs` came (or went).
+    pub fn changed(&self, subdirs: i32) {
+        self.changes();
+        let mut state = self.state.lock();
         state.subdirs = state.subdirs.and_then(|n| n.checked_add_signed(subdirs));
     }
 }

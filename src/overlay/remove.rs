@@ -59,6 +59,7 @@ impl Engine {
             Side::Unasked => self.side(upper, &parent, fd.as_fd(), name)?,
             known => known,
         };
+        parent.changes();
         match (side, child) {
             (Side::Upper(_), Child::Node(node)) => {
                 let below = self.below(&parent, name)?.is_some();

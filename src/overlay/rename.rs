@@ -147,6 +147,8 @@ impl Engine {
         let source = self.source(child)?;
         let from = self.end(parent, name)?;
         let dest = self.new_end(to, to_name)?;
+        from.dir.changes();
+        dest.dir.changes();
         self.mark_for(upper, &source, &dest)?;
         let over = self.clear_target(upper, &dest, target)?;
         let whiteout = self.below(&from.dir, name)?.is_some();
@@ -184,6 +186,8 @@ impl Engine {
         let (at_a, at_b) = (self.end(parent, name)?, self.end(to, to_name)?);
         self.mark_for(upper, &a, &at_b)?;
         self.mark_for(upper, &b, &at_a)?;
+        at_a.dir.changes();
+        at_b.dir.changes();
         upper.exchange(at_a.at(), at_b.at())?;
         let (was_a, was_b) = (a.is_at(&at_a.dir, name), b.is_at(&at_b.dir, to_name));
         let place = |node: &Arc<Node>, end: &End| {
