@@ -102,8 +102,8 @@ fn a_mount_that_another_namespace_has_keeps_no_container() {
 struct Small(PathBuf);
 
 impl Small {
-    /// With directories for the changes of a container.
-    fn new(bed: &Bed) -> Small {
+    /// With directories for the changes of a container, and the options that say so.
+    fn new(bed: &Bed) -> (Small, [String; 4]) {
         let at = bed.at("small");
         std::fs::create_dir(&at).unwrap();
         let mut mount = Command::new("mount");
@@ -114,7 +114,9 @@ impl Small {
         );
         std::fs::create_dir(at.join("upper")).unwrap();
         std::fs::create_dir(at.join("work")).unwrap();
-        Small(at)
+        let [upper, work] = ["small/upper", "small/work"].map(|at| bed.path(at));
+        let kept = ["--upper".into(), upper, "--work".into(), work];
+        (Small(at), kept)
     }
 }
 
@@ -133,13 +135,8 @@ fn what_cannot_be_written_at_the_end_is_told() {
         return;
     }
     let bed = Bed::new();
-    let small = Small::new(&bed);
-    let kept = [
-        "--upper",
-        &bed.path("small/upper"),
-        "--work",
-        &bed.path("small/work"),
-    ];
+    let (small, kept) = Small::new(&bed);
+    let kept = kept.each_ref().map(String::as_str);
     // the command may see nothing of it, and the end is told as a failure all the same
     let run = ["run", "--name", "c"];
     let line = format!("({TOO_MUCH}) 2>/dev/null; exit 0");
@@ -170,13 +167,8 @@ fn a_server_that_could_not_write_all_is_not_ended_by_force() {
         return;
     }
     let bed = Bed::new();
-    let small = Small::new(&bed);
-    let kept = [
-        "--upper",
-        &bed.path("small/upper"),
-        "--work",
-        &bed.path("small/work"),
-    ];
+    let (small, kept) = Small::new(&bed);
+    let kept = kept.each_ref().map(String::as_str);
     let line = format!("{TOO_MUCH}; trap 'exit 0' TERM; while :; do sleep 0.05; done");
     bed.ok(&[
         &["run", "-d", "--name", "c"][..],

@@ -1,9 +1,9 @@
 //! `vellum df`.
 
-use super::human;
+use super::human::{self, Form};
 use super::store::{StoreArgs, finish};
 use crate::vfs::Result;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::json;
 use std::process::ExitCode;
 
@@ -22,12 +22,6 @@ pub struct Df {
     /// Form of the answer
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     format: Form,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Form {
-    Table,
-    Json,
 }
 
 impl Df {

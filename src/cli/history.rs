@@ -1,10 +1,10 @@
 //! `vellum history`.
 
-use super::human;
+use super::human::{self, Form};
 use super::store::{StoreArgs, finish};
 use crate::image::history::{Step, history};
 use crate::vfs::Result;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::json;
 use std::process::ExitCode;
 
@@ -29,12 +29,6 @@ pub struct History {
     /// Name or ID of an image
     #[arg(value_name = "IMAGE")]
     image: String,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Form {
-    Table,
-    Json,
 }
 
 /// Longest command shown, if it is not to be shown in full.

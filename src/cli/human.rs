@@ -1,6 +1,14 @@
 //! Sizes, ages and tables, as docker shows them.
 
+use clap::ValueEnum;
 use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Form of what is printed: for people, or for programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Form {
+    Table,
+    Json,
+}
 
 /// A size: three digits and a unit, in powers of 1000.
 pub fn size(bytes: u64) -> String {

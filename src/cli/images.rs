@@ -1,11 +1,11 @@
 //! `vellum images`.
 
-use super::human;
+use super::human::{self, Form};
 use super::store::{StoreArgs, complain, finish};
 use crate::image::reference::Reference;
 use crate::image::store::{Image, Store};
 use crate::vfs::Result;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::json;
 use std::process::ExitCode;
 
@@ -36,12 +36,6 @@ pub struct Images {
     /// Print image IDs in full
     #[arg(long)]
     no_trunc: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Form {
-    Table,
-    Json,
 }
 
 /// A line of the list.

@@ -10,7 +10,9 @@ pub fn parse(option: &str, text: &str, now: Timestamp) -> Result<Timestamp> {
         let want = "a time is expected, as in 2026-01-02T15:04:05Z, or how long ago, as in 1h30m";
         Error::because(Errno::EINVAL, format!("{option} {text:?}: {want}"))
     };
-    if let Some(ago) = duration(text) {
+    // hours and less: what is longer depends on the calendar
+    let ago = text.parse::<SignedDuration>();
+    if let Some(ago) = ago.ok().filter(|ago| !ago.is_negative()) {
         return now.checked_sub(ago).map_err(|_| bad());
     }
     if text.starts_with(|c: char| c.is_ascii_digit())
@@ -26,33 +28,6 @@ pub fn parse(option: &str, text: &str, now: Timestamp) -> Result<Timestamp> {
         .iter()
         .find_map(|t| t.parse().ok())
         .ok_or_else(bad)
-}
-
-/// `1h30m`, `1.5h`, `300ms`: numbers with units.
-fn duration(text: &str) -> Option<SignedDuration> {
-    let mut rest = text;
-    let mut seconds = 0.0;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let (number, more) = rest.split_at(digits);
-        let units = more.find(|c: char| c.is_ascii_digit() || c == '.');
-        let (unit, more) = more.split_at(units.unwrap_or(more.len()));
-        let unit = match unit {
-            "h" => 3600.0,
-            "m" => 60.0,
-            "s" => 1.0,
-            "ms" => 1e-3,
-            "us" | "µs" => 1e-6,
-            "ns" => 1e-9,
-            _ => return None,
-        };
-        seconds += number.parse::<f64>().ok()? * unit;
-        rest = more;
-    }
-    if text.is_empty() {
-        return None;
-    }
-    SignedDuration::try_from_secs_f64(seconds).ok()
 }
 
 #[cfg(test)]

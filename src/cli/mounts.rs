@@ -1,10 +1,10 @@
 //! `vellum mounts`.
 
-use super::human;
+use super::human::{self, Form};
 use super::store::{StoreArgs, finish};
 use crate::image::container::Container;
 use crate::vfs::Result;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::json;
 use std::process::ExitCode;
 
@@ -27,12 +27,6 @@ pub struct Mounts {
     /// Print only the names
     #[arg(short, long)]
     quiet: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Form {
-    Table,
-    Json,
 }
 
 impl Mounts {

@@ -1,12 +1,12 @@
 //! `vellum ps`.
 
-use super::human;
+use super::human::{self, Form};
 use super::store::{StoreArgs, complain, finish};
 use crate::image::container::Container;
 use crate::image::store::Store;
 use crate::run::{self, Folder, State, Status};
 use crate::vfs::Result;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use nix::errno::Errno;
 use serde_json::json;
 use std::process::ExitCode;
@@ -36,12 +36,6 @@ pub struct Ps {
     /// Form of the list; json is one object a line
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     format: Form,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Form {
-    Table,
-    Json,
 }
 
 /// What is shown of a container.

@@ -1,12 +1,12 @@
 //! `vellum volume`: what containers keep beside their root.
 
-use super::human;
+use super::human::{self, Form};
 use super::store::{StoreArgs, complain, finish};
 use crate::image::store::Store;
 use crate::image::volume::{Record, Volume, check_volume_name};
 use crate::run;
 use crate::vfs::{Error, Result};
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use nix::errno::Errno;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -116,12 +116,6 @@ struct Ls {
     /// Form of the list; json is one object a line
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     format: Form,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Form {
-    Table,
-    Json,
 }
 
 /// Which volumes are meant.

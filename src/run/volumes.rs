@@ -85,8 +85,8 @@ pub fn users(store: &Store) -> Result<BTreeMap<String, BTreeSet<String>>> {
 
 /// Removes a volume, unless a container uses it.
 pub fn remove(store: &Store, name: &str) -> Result<()> {
-    let volume = store.volume(name)?;
     let all = store.lock_volumes()?;
+    let volume = store.volume(name)?;
     let users = users(store)?;
     if let Some(first) = users.get(name).and_then(BTreeSet::first) {
         let why = format!(

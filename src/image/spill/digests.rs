@@ -36,13 +36,13 @@ impl DigestSorter {
     /// Ends the list.
     pub fn finish(mut self) -> Result<Digests> {
         let mut spool = Spool::new(&self.room, DONE);
-        let mut last = None;
+        let mut last = Vec::with_capacity(SIZE);
         self.sorter.drain(|item| {
-            let digest: Option<[u8; SIZE]> = item.key.try_into().ok();
-            match digest.is_some() && digest == last {
-                true => return Ok(()),
-                false => last = digest,
+            if last == item.key {
+                return Ok(());
             }
+            last.clear();
+            last.extend_from_slice(item.key);
             spool.write(item.key)
         })?;
         Ok(Digests { spool })
