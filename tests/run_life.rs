@@ -321,6 +321,28 @@ fn the_server_of_the_root_dies() {
 }
 
 #[test]
+fn what_was_written_outlives_the_server() {
+    if !may_run() {
+        return;
+    }
+    let bed = Bed::new();
+    service(&bed, "web");
+    // by who still has it open, and nothing is synced: written is written
+    let write = "i=0; while [ $i -lt 500 ]; do echo line $i; i=$((i+1)); done; exec sleep 1000";
+    let write = format!("{{ {write}; }} </dev/null >/data/new 2>/dev/null &");
+    bed.ok(&["exec", "web", "sh", "-c", &write]);
+    // asked for by name: the kernel also writes what it gathered when somebody closes the file
+    let size = || bed.ok(&["exec", "web", "stat", "-c", "%s", "/data/new"]);
+    bed.soon("written", || size() == "4390\n");
+    kill("-9", part(&bed, "web", "server"));
+    bed.ok(&["stop", "-t", "2", "web"]);
+    bed.ok(&["start", "web"]);
+    assert_eq!(size(), "4390\n");
+    bed.ok(&["rm", "-f", "web"]);
+    bed.nothing_is_left();
+}
+
+#[test]
 fn what_dies_is_seen_and_removed() {
     if !may_run() {
         return;

@@ -3,15 +3,17 @@
 //! Whether a name is in the kernel's dentry cache can be asked without changing it: openat2(2)
 //! with `RESOLVE_CACHED` gives EAGAIN where a lookup would have to reach the file system.
 
-use super::failure::{Failure, Result, Step};
-use super::manifest;
+use super::failure::{Failure, Result, Step, go_on};
+use super::manifest::{self, Manifest};
 use crate::sys::cachestat;
+use crate::vfs::Kind;
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
 use std::fs::{self, File};
 use std::io::Seek;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -125,6 +127,24 @@ pub fn evict(path: &Path) -> Result<bool> {
         }
     }
     Ok(false)
+}
+
+/// Has every regular file of a tree in the page cache as reading brings it there, where it was as writing left it:
+/// ext4 keeps what was just written in pages of up to a file's size, which the next boot's reads do not bring.
+pub fn read_in(tree: &Path) -> Result<()> {
+    for entry in Manifest::read(tree)?.of(Kind::File) {
+        go_on()?;
+        read_in_file(&tree.join(OsStr::from_bytes(&entry.path)))?;
+    }
+    Ok(())
+}
+
+/// The same of one file. One that cannot be taken out of memory, as on tmpfs, stays as it is.
+pub fn read_in_file(path: &Path) -> Result<()> {
+    if evict(path)? {
+        load_pages(path)?;
+    }
+    Ok(())
 }
 
 /// Pages of a file in the page cache; `None` before Linux 6.5.

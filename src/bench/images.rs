@@ -1,5 +1,6 @@
 //! The stacks as stored images: their layers in an image store of the run, for the peers that mount images.
 
+use super::cold;
 use super::failure::{Failure, Result, Step, go_on};
 use super::fixture::made;
 use super::peers::{How, Launch, Mounted, Peer, Places};
@@ -154,6 +155,7 @@ impl<'a> Images<'a> {
         parts.insert(layer.to_owned(), part.clone());
         drop(parts);
         for file in self.contents(layer)? {
+            cold::read_in_file(&file)?;
             self.watch(file)?;
         }
         Ok(part)

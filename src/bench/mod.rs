@@ -293,6 +293,9 @@ fn stacks(
         stacks.push(stack);
     }
     rustix::fs::syncfs(manifest::open(scratch.path())?)?;
+    for tree in every_layer(&stacks).map(PathBuf::as_path).chain([source]) {
+        cold::read_in(tree)?;
+    }
     Ok(stacks)
 }
 

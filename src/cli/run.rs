@@ -9,7 +9,9 @@ use crate::image::container::Keep;
 use crate::image::oci::PlatformSpec;
 use crate::image::prepare::complete;
 use crate::image::store::{Image, Store};
-use crate::run::{self, Config, DetachKeys, Failure, Job, LogOptions, Network, Volume};
+use crate::run::{
+    self, Config, DetachKeys, Failure, Job, LogOptions, Network, StorageOptions, Volume,
+};
 use crate::vfs::error::Context;
 use crate::vfs::{Error, Result};
 use clap::{ArgAction, Args, ValueHint};
@@ -182,6 +184,10 @@ pub struct Run {
     #[arg(long, value_name = "MODE")]
     io: Option<IoMode>,
 
+    /// writeback=1: the kernel gathers small writes, which is faster, and loses them if the mount's server dies
+    #[arg(long, value_name = "NAME=VALUE")]
+    storage_opt: Vec<String>,
+
     #[command(flatten)]
     store: StoreArgs,
 
@@ -312,6 +318,7 @@ impl Run {
         if let Some(signal) = &self.stop_signal {
             run::parse_signal(signal)?;
         }
+        let passthrough = matches!(self.io, Some(IoMode::Passthrough));
         Ok(Config {
             id: run::new_id()?,
             command: Vec::new(),
@@ -339,7 +346,8 @@ impl Run {
                 .collect::<Result<_>>()?,
             labels: labels(&self.label)?,
             stop_signal: self.stop_signal.clone(),
-            passthrough: matches!(self.io, Some(IoMode::Passthrough)),
+            passthrough,
+            storage: StorageOptions::parse(&self.storage_opt, passthrough)?,
             log: LogOptions::parse(self.log_driver.as_deref(), &self.log_opt)?,
             runtime: self.runtime.clone(),
         })

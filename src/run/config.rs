@@ -61,10 +61,47 @@ pub struct Config {
     pub stop_signal: Option<String>,
     /// The kernel reads and writes files of the root file system itself.
     pub passthrough: bool,
+    /// How else the root file system is mounted.
+    pub storage: StorageOptions,
     /// How what it writes is kept.
     pub log: LogOptions,
     /// The runtime that was asked for.
     pub runtime: Option<String>,
+}
+
+/// How the root file system of a container is mounted, in docker's `--storage-opt`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StorageOptions {
+    /// The kernel gathers writes. Then what is written to a file that is still open is lost when the process
+    /// that serves the root dies, and the first `stat` of each file that was closed asks that process: containers
+    /// read many files, and write large amounts to volumes.
+    pub writeback: bool,
+}
+
+impl StorageOptions {
+    /// Each `--storage-opt`.
+    pub fn parse(options: &[String], passthrough: bool) -> Result<StorageOptions> {
+        let mut parsed = StorageOptions::default();
+        for option in options {
+            let bad = |why: &str| {
+                let why = format!("--storage-opt {option:?}: {why}");
+                Error::because(Errno::EINVAL, why)
+            };
+            parsed.writeback = match option.split_once('=').unwrap_or((option, "1")) {
+                ("writeback", "0") => false,
+                ("writeback", "1") if passthrough => {
+                    return Err(bad(
+                        "with --io passthrough the kernel gathers writes anyway",
+                    ));
+                }
+                ("writeback", "1") => true,
+                ("writeback", _) => return Err(bad("0 or 1 is expected")),
+                (name, _) => return Err(bad(&format!("{name:?} is not supported: 'writeback'"))),
+            };
+        }
+        Ok(parsed)
+    }
 }
 
 /// Which network a container sees.
@@ -90,4 +127,30 @@ pub fn new_id() -> Result<String> {
         write!(id, "{byte:02x}").ok();
         id
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn storage_options_are_honoured_or_refused() {
+        let parse = |options: &[&str], passthrough| {
+            let options: Vec<String> = options.iter().map(|o| (*o).to_owned()).collect();
+            StorageOptions::parse(&options, passthrough).map(|o| o.writeback)
+        };
+        assert!(!parse(&[], false).unwrap());
+        assert!(parse(&["writeback=1"], false).unwrap());
+        assert!(parse(&["writeback"], false).unwrap());
+        assert!(!parse(&["writeback=1", "writeback=0"], false).unwrap());
+        assert!(!parse(&["writeback=0"], true).unwrap());
+        for (options, passthrough) in [
+            (&["writeback=1"][..], true),
+            (&["writeback=yes"], false),
+            (&["size=10G"], false),
+            (&[""], false),
+        ] {
+            assert!(parse(options, passthrough).is_err(), "{options:?}");
+        }
+    }
 }

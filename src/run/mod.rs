@@ -40,7 +40,7 @@ mod volumes;
 pub use afresh::{AFRESH, go_on};
 pub use attach::{Attach, Left, attach};
 pub use caps::check as check_capabilities;
-pub use config::{Config, Network, new_id};
+pub use config::{Config, Network, StorageOptions, new_id};
 pub use control::{kill, parse_signal, remove, stop};
 pub use exec::{Exec, exec};
 pub use failure::{FAILED, Failure, KILLED, NOT_EXECUTABLE, NOT_FOUND};

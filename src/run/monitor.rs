@@ -282,6 +282,7 @@ impl Monitor<'_> {
             } else {
                 Io::Cached
             },
+            writeback: config.storage.writeback,
             fsync: !upper.volatile,
             fsname: container.fsname()?,
             ..MountOptions::default()
