@@ -90,7 +90,7 @@ clean_up() {
 setup() {
     rm -rf "$DIR"
     mkdir -p "$LOGS"
-    truncate -s 8G "$DIR/disk.img"
+    truncate -s 16G "$DIR/disk.img"
     mkfs.ext4 -q -F "$DIR/disk.img" || die "mkfs.ext4 failed"
     # no test cuts the power: nothing needs to reach the disk beneath
     mount -o loop,barrier=0 "$DIR/disk.img" "$DISK" || die "cannot mount a file by a loop device"
@@ -135,7 +135,7 @@ image_digest() {
 start_bed() {
     local bed=$1 b=$DISK/$1
     M=$b/mnt
-    mkdir -p "$b/lower" "$b/upper" "$b/work" "$M"
+    mkdir -p "$b/lower" "$b/upper" "$b/work" "$M" || die "cannot make the bed $bed"
     make_lower "$b/lower"
     [ "$bed" = plain ] || DIGEST=$(tree_digest "$b/lower")
     case $bed in
@@ -155,7 +155,7 @@ start_bed() {
 
 stop_bed() {
     local bed=$1 b=$DISK/$1
-    [ "$bed" = plain ] && return
+    [ "$bed" = plain ] && { make_room "$b"; return; }
     umount "$b/mnt" || { say "conformance: $bed is busy"; umount -l "$b/mnt"; }
     local now
     [ "$bed" = image ] && now=$(image_digest) || now=$(tree_digest "$b/lower")
@@ -164,6 +164,12 @@ stop_bed() {
     else
         result lowers unchanged fail
     fi
+    make_room "$b"
+}
+
+# For the next bed, which has as much.
+make_room() {
+    rm -rf --one-file-system "$1" || die "cannot remove $1"
 }
 
 result() { printf '%s\t%s\t%s\t%s\n' "$BED" "$1" "$2" "$3" >>"$RESULTS"; }

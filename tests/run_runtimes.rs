@@ -120,6 +120,14 @@ fn every_runtime_does_the_same() {
         // youki says the signal's number, which might be an exit code
         let killed = if runtime == "youki" { 9 } else { 137 };
         check(&["exec", "c", "sh", "-c", "kill -9 $$"], killed, "");
+        // goes on by itself, and nobody sees what it writes
+        let alone = "echo in; sleep 0.2; echo done >/data/alone; sleep 1000";
+        check(&["exec", "-d", "c", "sh", "-c", alone], 0, "");
+        bed.soon("what a process by itself does", || {
+            bed.run(&["exec", "c", "cat", "/data/alone"]).stdout == b"done\n"
+        });
+        let err = check(&["exec", "-d", "c", "nope"], 127, "");
+        assert!(err.contains("not found"), "{runtime}: {err}");
         check(&["stop", "-t", "0", "c"], 0, "c\n");
         check(&["wait", "c"], 0, "137\n");
         check(&["start", "c"], 0, "c\n");

@@ -19,8 +19,9 @@ Examples:
   vellum exec web ps
   vellum exec -it web sh
   vellum exec -u www-data -w /srv -e DEBUG=1 web ./check
+  vellum exec -d web ./reindex
 
-The exit code is the command's, or as for 'vellum run'.")]
+The exit code is the command's, or as for 'vellum run'; with -d, 0 when the command has begun.")]
 pub struct Exec {
     /// Pass standard input on
     #[arg(short, long)]
@@ -29,6 +30,10 @@ pub struct Exec {
     /// Give the command a terminal
     #[arg(short, long)]
     tty: bool,
+
+    /// Return when the command has begun; what it writes is not kept
+    #[arg(short, long, conflicts_with_all = ["interactive", "tty"])]
+    detach: bool,
 
     /// Variable of the environment; without a value it is this command's own
     #[arg(short, long, value_name = "NAME[=VALUE]")]
@@ -86,6 +91,7 @@ impl Exec {
             workdir: self.workdir,
             tty: self.tty,
             interactive: self.interactive,
+            detach: self.detach,
             privileged: self.privileged,
         };
         let container = self.store.open()?.container(&name)?;

@@ -36,11 +36,13 @@ pub struct Exec {
     pub tty: bool,
     /// With standard input.
     pub interactive: bool,
+    /// Nobody waits for it, nor reads what it writes.
+    pub detach: bool,
     /// With all capabilities.
     pub privileged: bool,
 }
 
-/// Runs a process in a container: its exit code.
+/// Runs a process in a container: its exit code, or 0 if nobody waits for it.
 pub fn exec(container: &Container, asked: &Exec) -> std::result::Result<u8, Failure> {
     let folder = Folder::of(container);
     let name = &container.name;
@@ -62,18 +64,22 @@ pub fn exec(container: &Container, asked: &Exec) -> std::result::Result<u8, Fail
     let runtime = Runtime::new(config.runtime.as_deref(), &folder)?;
     let files = Files::new(&folder, &wanted(container, &folder, asked)?)?;
     let signals = hold_signals()?;
-    let mut command = runtime.exec(&config.id, &files.process, &files.log);
+    let mut command = runtime.exec(&config.id, &files.process, &files.log, asked.detach);
     command.stdin(match asked.interactive {
         true => Stdio::inherit(),
         false => Stdio::null(),
     });
+    if asked.detach {
+        // what the runtime has to say is in its log as well
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+    }
     let child = command.spawn().context(|| "runtime")?;
     let status = watch(child, &signals)?;
     let said = fs::read_to_string(&files.log).unwrap_or_default();
     if !status.success() && said_in(&said).is_some() {
         // its standard error is this process's
         return Err(Failure {
-            told: runtime.tells(),
+            told: runtime.tells() && !asked.detach,
             ..runtime.failure(&files.log, status)
         });
     }

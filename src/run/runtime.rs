@@ -192,11 +192,14 @@ impl Runtime {
         }
     }
 
-    /// The command that runs a process in the container, in the foreground, with the streams of this
-    /// process; and the file in which it says what failed.
-    pub fn exec(&self, id: &str, process: &Path, log: &Path) -> Command {
+    /// The command that runs a process in the container, with the streams of this process, in the foreground
+    /// unless it is to go on by itself; and the file in which it says what failed.
+    pub fn exec(&self, id: &str, process: &Path, log: &Path, detach: bool) -> Command {
         let mut command = self.command(log);
         command.args(["exec", "--process"]).arg(process);
+        if detach {
+            command.arg("--detach");
+        }
         command.arg(id);
         command
     }
