@@ -300,3 +300,91 @@ fn who_looks_after_a_container_dies_and_its_volumes_are_whole() {
     // what the image wants was given a name, so there is nothing else
     bed.nothing_is_left();
 }
+
+#[test]
+fn copies_go_to_and_from_what_is_mounted() {
+    if !may_run() {
+        return;
+    }
+    let bed = Bed::new();
+    let host = bed.at("host");
+    fs::create_dir(&host).unwrap();
+    fs::write(host.join("file"), "of the host\n").unwrap();
+    fs::write(bed.at("new"), "copied\n").unwrap();
+    let bind = format!("{}:/mnt/host:ro", host.display());
+    let rest = [
+        "-v",
+        "inner:/data/sub/inner",
+        "-v",
+        "data:/data",
+        "-v",
+        &bind,
+    ];
+    let line = ["bb:1", "sh", "-c", "ln -s /data /link; sleep 1000"];
+    bed.ok(&[&["run", "-d", "--name", "c"], &rest[..], &line].concat());
+    let (new, got) = (bed.at("new"), bed.at("got"));
+    let (new, got) = (new.to_str().unwrap(), got.to_str().unwrap());
+    let read = |path: &str| {
+        bed.ok(&["cp", path, got]);
+        let text = fs::read_to_string(got).unwrap();
+        fs::remove_file(got).unwrap();
+        text
+    };
+    bed.soon("the link", || {
+        bed.run(&["exec", "c", "ls", "/link"]).status.success()
+    });
+    for name in ["running", "ended"] {
+        bed.ok(&["cp", new, &format!("c:/data/{name}")]);
+        assert_eq!(read(&format!("c:/data/{name}")), "copied\n");
+        assert_eq!(
+            fs::read(data(&bed, "data").join(name)).unwrap(),
+            b"copied\n"
+        );
+        // by a symlink of the container's, into one within the other
+        bed.ok(&["cp", new, &format!("c:/link/sub/inner/{name}")]);
+        assert_eq!(
+            fs::read(data(&bed, "inner").join(name)).unwrap(),
+            b"copied\n"
+        );
+        assert_eq!(read("c:/mnt/host/file"), "of the host\n");
+        let (_, err) = bed.code(&["cp", new, "c:/mnt/host/"], 1);
+        assert!(err.contains("Read-only"), "{err}");
+        assert!(!host.join("new").exists());
+        // the root itself, and what else is mounted in one that runs is left out
+        bed.ok(&["cp", new, &format!("c:/{name}")]);
+        let tree = bed.at(name);
+        bed.ok(&["cp", "c:/", tree.to_str().unwrap()]);
+        assert_eq!(
+            fs::read(tree.join("data/sub/inner").join(name)).unwrap(),
+            b"copied\n"
+        );
+        assert_eq!(
+            fs::read_dir(tree.join("proc")).map_or(0, Iterator::count),
+            0
+        );
+        if name == "running" {
+            let sees = bed.ok(&["exec", "c", "cat", "/running", "/data/running"]);
+            assert_eq!(sees, "copied\ncopied\n");
+            bed.ok(&["stop", "-t", "0", "c"]);
+        }
+    }
+    // none of it is a change of the container's root
+    let changes = bed.ok(&["diff", "c"]);
+    assert!(changes.contains("A /running\n"), "{changes}");
+    assert!(!changes.contains("/data/"), "{changes}");
+    // a place that the image does not have
+    bed.ok(&[
+        "run",
+        "--name",
+        "d",
+        "-v",
+        "data:/not/there",
+        "bb:1",
+        "true",
+    ]);
+    bed.ok(&["cp", new, "d:/not/there/x"]);
+    assert_eq!(fs::read(data(&bed, "data").join("x")).unwrap(), b"copied\n");
+    bed.ok(&["rm", "c", "d"]);
+    bed.ok(&["volume", "rm", "data", "inner"]);
+    bed.nothing_is_left();
+}

@@ -8,13 +8,14 @@ use crate::image::copy::{Dest, Owner, Plant, Side, Source, place, walk};
 use crate::image::entry::{Item, Path as Names};
 use crate::image::layer::LayerWriter;
 use crate::image::store::{Image, Store};
+use crate::run::Whole;
 use crate::vfs::error::{Context, absent_ok};
 use crate::vfs::{Error, Result};
 use clap::{Args, ValueHint};
 use nix::errno::Errno;
 use std::ffi::{OsStr, OsString};
 use std::io::IsTerminal;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
 
@@ -37,8 +38,8 @@ name DST. A directory goes into a directory that is there, or is made as DST; of
 the directory is copied. DST/ has to be a directory, and nothing is made that leads to DST. - is a tar:
 one is read and unpacked into a directory of the container, or written.
 
-A container may be mounted or not. Its paths begin at its root, and no symlink leads out of it. A
-symlink as SRC is copied as one, unless it ends with / or -L is given. What is copied belongs to root
+A container may be mounted or not, run or not; its volumes are looked into. Its paths begin at its root, and
+no symlink leads out of it. A symlink as SRC is copied as one, unless it ends with / or -L is given. What is copied belongs to root
 in a container, and here to you; a tar that is written has the owners of the files. A path here that
 has a : in it is written ./NAME."
 )]
@@ -140,7 +141,7 @@ impl Cp {
     fn get(&self, store: &Store, from: &OsStr, to: &[u8]) -> Result<u64> {
         let (kept, path) = find(store, from)?;
         let dest = Side::Here.dest(to).context(|| shown(&self.dest))?;
-        with_root(store, &kept, |root| {
+        with_root(store, (&kept, path), |root| {
             let source = self.source(Side::Root(root), path)?;
             let owner = self.owner(Owner::Caller);
             copy(&source, &dest, owner).context(|| shown(&self.dest))
@@ -156,7 +157,7 @@ impl Cp {
         let (kept, path) = find(store, from)?;
         let mut bytes = 0;
         output::write(None, |to| {
-            with_root(store, &kept, |root| {
+            with_root(store, (&kept, path), |root| {
                 let source = self.source(Side::Root(root), path)?;
                 let names = match source.contents {
                     true => Names::new(),
@@ -178,7 +179,7 @@ impl Cp {
     fn put(&self, store: &Store, from: &[u8], to: &OsStr) -> Result<u64> {
         let (kept, path) = find(store, to)?;
         let source = self.source(Side::Here, from)?;
-        with_writable_root(store, &kept, |root| {
+        with_writable_root(store, (&kept, path), |root| {
             let dest = Side::Root(root).dest(path);
             let owner = self.owner(in_container());
             dest.and_then(|dest| copy(&source, &dest, owner))
@@ -193,7 +194,7 @@ impl Cp {
         }
         let (kept, path) = find(store, to)?;
         let what = || shown(&self.dest);
-        with_writable_root(store, &kept, |root| {
+        with_writable_root(store, (&kept, path), |root| {
             let side = Side::Root(root);
             let Dest::Dir(base) = side.dest(path).context(what)? else {
                 let why = "a tar is unpacked into a directory, which this is not";
@@ -262,15 +263,18 @@ fn find<'w>(store: &Store, text: &'w OsStr) -> Result<(Kept, &'w [u8])> {
     Err(Error::because(Errno::ENOENT, why))
 }
 
+/// Calls `then` with the root that a path is in, for a container with what is mounted there.
 fn with_root<T>(
     store: &Store,
-    kept: &Kept,
+    (kept, path): (&Kept, &[u8]),
     then: impl FnOnce(BorrowedFd<'_>) -> Result<T>,
 ) -> Result<T> {
     match kept {
         Kept::Container(container) => {
             let image = store.image(&container.record.manifest)?;
-            with_mount(store, container, &image, |_, mount| then(mount))
+            with_mount(store, container, &image, |_, mount| {
+                with_guests(store, (container, path), mount, then)
+            })
         }
         Kept::Image(image) => with_image(store, image, then),
     }
@@ -278,17 +282,30 @@ fn with_root<T>(
 
 fn with_writable_root<T>(
     store: &Store,
-    kept: &Kept,
+    (kept, path): (&Kept, &[u8]),
     then: impl FnOnce(BorrowedFd<'_>) -> Result<T>,
 ) -> Result<T> {
     match kept {
         Kept::Container(container) => {
             let image = store.image(&container.record.manifest)?;
-            with_writable_mount(store, container, &image, then)
+            with_writable_mount(store, container, &image, |mount| {
+                with_guests(store, (container, path), mount, then)
+            })
         }
         Kept::Image(_) => {
             let why = "an image is never changed; 'vellum mount' makes a container over it";
             Err(Error::because(Errno::EROFS, why))
         }
     }
+}
+
+fn with_guests<T>(
+    store: &Store,
+    (container, path): (&Container, &[u8]),
+    mount: BorrowedFd<'_>,
+    then: impl FnOnce(BorrowedFd<'_>) -> Result<T>,
+) -> Result<T> {
+    let at = std::fs::read_link(format!("/proc/self/fd/{}", mount.as_raw_fd()))?;
+    let whole = Whole::of(store.root(), container, &at, path)?;
+    then(whole.as_ref().map_or(mount, AsFd::as_fd))
 }

@@ -36,6 +36,7 @@ mod tty;
 mod user;
 mod volume;
 mod volumes;
+mod whole;
 
 pub use afresh::{AFRESH, go_on};
 pub use attach::{Attach, Left, attach};
@@ -59,3 +60,4 @@ pub use volumes::{
     establish, of_image as volumes_of_image, remove as remove_volume, remove_anonymous,
     unused as unused_volumes, users as volume_users,
 };
+pub use whole::Whole;
