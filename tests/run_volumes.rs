@@ -302,6 +302,75 @@ fn who_looks_after_a_container_dies_and_its_volumes_are_whole() {
 }
 
 #[test]
+fn volumes_of_another_container() {
+    if !may_run() {
+        return;
+    }
+    let bed = Bed::new();
+    let host = bed.at("host");
+    fs::create_dir(&host).unwrap();
+    fs::write(host.join("file"), "of the host\n").unwrap();
+    let bind = format!("{}:/mnt/host", host.display());
+    let first = [
+        "run",
+        "--name",
+        "a",
+        "-v",
+        "data:/data",
+        "-v",
+        "/own",
+        "--tmpfs",
+        "/mem",
+        "-v",
+        &bind,
+    ];
+    bed.ok(&[
+        &first[..],
+        &["bb:1", "sh", "-c", "echo a >/own/by; rm -r /data/sub"],
+    ]
+    .concat());
+    bed.ok(&[
+        "run",
+        "--name",
+        "b",
+        "-v",
+        "other:/data",
+        "bb:1",
+        "sh",
+        "-c",
+        "echo b >/data/by",
+    ]);
+    let line = "cat /data/* /own/by /mnt/host/file; mount | grep -c ' /mem ' || :";
+    let all = "of the image\na\nof the host\n0\n";
+    assert_eq!(bed.sh(&["--volumes-from", "a"], line), all);
+    // the last one says it, and what is asked for by itself goes before
+    let both = ["--volumes-from", "a", "--volumes-from", "b"];
+    assert!(bed.sh(&both, "cat /data/by /own/by") == "b\na\n");
+    let own = ["--volumes-from", "a", "-v", "new:/data/"];
+    assert_eq!(bed.sh(&own, "ls /data; cat /own/by"), "file\nsub\na\n");
+    // to read only; what is empty by now stays so
+    bed.sh(&["--volumes-from", "a"], "rm /data/*");
+    let line = "ls /data; ! touch /data/x; ! touch /mnt/host/x; ! touch /own/x; echo done";
+    assert_eq!(bed.sh(&["--volumes-from", "a:ro"], line), "done\n");
+    for (text, why) in [("nobody", "no container"), ("a:z", "neither 'ro' nor 'rw'")] {
+        let (_, err) = bed.code(
+            &["run", "--rm", "--volumes-from", text, "bb:1", "true"],
+            125,
+        );
+        assert!(err.contains(why), "{err}");
+    }
+    // in use by whoever has it from another one
+    bed.ok(&["run", "--name", "c", "--volumes-from", "a", "bb:1", "true"]);
+    bed.ok(&["rm", "-v", "a"]);
+    assert_eq!(names(&bed).len(), 4, "{:?}", names(&bed));
+    bed.ok(&["rm", "-v", "c"]);
+    assert_eq!(names(&bed), ["data", "new", "other"]);
+    bed.ok(&["rm", "b"]);
+    bed.ok(&["volume", "rm", "data", "new", "other"]);
+    bed.nothing_is_left();
+}
+
+#[test]
 fn copies_go_to_and_from_what_is_mounted() {
     if !may_run() {
         return;

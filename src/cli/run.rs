@@ -83,6 +83,10 @@ pub struct Run {
     #[arg(long, value_name = "WORDS")]
     mount: Vec<String>,
 
+    /// Mount what is mounted in another container, but for memory
+    #[arg(long, value_name = "CONTAINER[:ro]")]
+    volumes_from: Vec<String>,
+
     /// Mount memory
     #[arg(long, value_name = "TARGET[:OPTIONS]")]
     tmpfs: Vec<String>,
@@ -256,6 +260,11 @@ impl Run {
         self.check_platform(&image)?;
         complete(&store, &image)?;
         run::command(&config, &image.config)?;
+        // the last one says it
+        for text in self.volumes_from.iter().rev() {
+            let of_other = run::volumes_of_container(&store, &config, text)?;
+            config.volumes.extend(of_other);
+        }
         let of_image = run::volumes_of_image(&config, &image.config)?;
         config.volumes.extend(of_image);
         let container = store.make_container(self.name.as_deref(), &image, &text, &keep)?;

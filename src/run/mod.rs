@@ -57,7 +57,7 @@ pub use runtime::text;
 pub use tty::size as terminal_size;
 pub use volume::Volume;
 pub use volumes::{
-    establish, of_image as volumes_of_image, remove as remove_volume, remove_anonymous,
-    unused as unused_volumes, users as volume_users,
+    establish, of_container as volumes_of_container, of_image as volumes_of_image,
+    remove as remove_volume, remove_anonymous, unused as unused_volumes, users as volume_users,
 };
 pub use whole::Whole;

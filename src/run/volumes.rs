@@ -32,9 +32,50 @@ const PART: &str = "_fill.new";
 /// In a container's folder: its volumes were filled.
 const FILLED: &str = "filled";
 
+fn same(a: &str, b: &str) -> bool {
+    a.trim_end_matches('/') == b.trim_end_matches('/')
+}
+
+/// What is mounted in another container, and nobody says anything else of: `NAME[:ro|rw]`. Memory is each
+/// container's own.
+pub fn of_container(store: &Store, config: &Config, text: &str) -> Result<Vec<Volume>> {
+    let (name, ro) = match text.rsplit_once(':') {
+        Some((name, "ro")) => (name, true),
+        Some((name, "rw")) => (name, false),
+        Some((_, mode)) => {
+            let why = format!("--volumes-from {text:?}: {mode:?} is neither 'ro' nor 'rw'");
+            return Err(Error::because(Errno::EINVAL, why));
+        }
+        None => (text, false),
+    };
+    let other = store.container(name).context(|| "--volumes-from")?;
+    let other = Folder::of(&other).config()?.unwrap_or_default();
+    let mut volumes = other.volumes;
+    volumes.retain(|v| !matches!(v, Volume::Tmpfs { .. }));
+    volumes.retain(|v| {
+        !config
+            .volumes
+            .iter()
+            .any(|own| same(own.target(), v.target()))
+    });
+    for volume in &mut volumes {
+        match volume {
+            Volume::Bind { read_only, .. } => *read_only |= ro,
+            Volume::Kept {
+                read_only, copy, ..
+            } => {
+                *read_only |= ro;
+                // that one has begun with what its own image has
+                *copy = false;
+            }
+            Volume::Tmpfs { .. } => {}
+        }
+    }
+    Ok(volumes)
+}
+
 /// The volumes that the image wants, and nobody says anything else of.
 pub fn of_image(config: &Config, image: &ImageConfiguration) -> Result<Vec<Volume>> {
-    let same = |a: &str, b: &str| a.trim_end_matches('/') == b.trim_end_matches('/');
     let wanted = image.config().as_ref().and_then(|c| c.volumes().clone());
     let mut targets = wanted.unwrap_or_default();
     targets.retain(|t| t.starts_with('/') && !same(t, "/"));
