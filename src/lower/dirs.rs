@@ -221,7 +221,10 @@ impl DirsLower {
     ) -> Result<Arc<DirNode>> {
         let name = listing.name(entry);
         let only = listing.layers(entry);
-        let met = self.stack.meet(&parent.parts, name, only, &self.key)?;
+        let open = |part: &Part| self.open.lock().peek(&(parent.id, part.layer)).cloned();
+        let met = self
+            .stack
+            .meet(&parent.parts, &open, (name, only), &self.key)?;
         let first = met.fds.first().ok_or_else(|| Error::new(Errno::EIO))?;
         let st = Loc::Fd(first.as_fd()).stat()?;
         let id = self.space.node(st.st_dev, st.st_ino);

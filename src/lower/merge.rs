@@ -148,15 +148,16 @@ impl Stack {
     }
 
     /// Meets directory `name` in the directory made of `parents` for the first time; `only` names
-    /// the layers that have it. Where several do, all are read at once.
+    /// the layers that have it. Where several do, all are read at once. `open` knows which of the
+    /// parents are open.
     pub fn meet(
         &self,
         parents: &[Part],
-        name: &[u8],
-        only: &[u16],
+        open: &dyn Fn(&Part) -> Option<Arc<OwnedFd>>,
+        (name, only): (&[u8], &[u16]),
         key: &CookieKey,
     ) -> Result<Met> {
-        match self.meet_plainly(parents, name, only, key)? {
+        match self.meet_plainly(parents, open, (name, only), key)? {
             Some(met) => Ok(met),
             None => {
                 let parts = self.descend(parents, name, Some(only))?;
@@ -172,13 +173,13 @@ impl Stack {
         }
     }
 
-    /// [`Stack::meet`] where nothing is in the way: each part is opened once, by its path.
-    /// `None`: a redirect, a part that is not there or cannot be read, a very long path.
+    /// [`Stack::meet`] where nothing is in the way: each part is opened once, by its name in the
+    /// parent, or by its path. `None`: a redirect, a part that is not there or cannot be read, a very long path.
     fn meet_plainly(
         &self,
         parents: &[Part],
-        name: &[u8],
-        only: &[u16],
+        open: &dyn Fn(&Part) -> Option<Arc<OwnedFd>>,
+        (name, only): (&[u8], &[u16]),
         key: &CookieKey,
     ) -> Result<Option<Met>> {
         let mut parts: Vec<Part> = Vec::with_capacity(only.len());
@@ -187,7 +188,11 @@ impl Stack {
         for parent in parents.iter().filter(|p| only.contains(&p.layer)) {
             let path = self.path_below(parts.last(), parent, name);
             let root = self.layers[usize::from(parent.layer)].root.as_fd();
-            let Some(fd) = loc::read_beneath(root, &path) else {
+            let opened = match open(parent) {
+                Some(parent) => loc::read_dir(&*parent, name),
+                None => loc::read_beneath(root, &path),
+            };
+            let Some(fd) = opened else {
                 return Ok(None);
             };
             let marks = layer::open_dir_marks(fd.as_fd())?;

@@ -197,8 +197,17 @@ pub fn read_beneath(root: BorrowedFd<'_>, path: &[u8]) -> Option<OwnedFd> {
     use rustix::fs::ResolveFlags;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    // O_NOATIME keeps a layer's times as they are; only the owner may ask for it
-    let open = |more| rustix::fs::openat2(root, path, flags | more, Mode::empty(), resolve);
+    read_quietly(|more| rustix::fs::openat2(root, path, flags | more, Mode::empty(), resolve))
+}
+
+/// As [`read_beneath`], for a name in a directory.
+pub fn read_dir(parent: impl AsFd, name: &[u8]) -> Option<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    read_quietly(|more| rustix::fs::openat(&parent, name, flags | more, Mode::empty()))
+}
+
+/// Opens with O_NOATIME, which keeps a layer's times as they are, where that may be asked for: by the owner only.
+fn read_quietly(open: impl Fn(OFlags) -> rustix::io::Result<OwnedFd>) -> Option<OwnedFd> {
     open(OFlags::NOATIME)
         .or_else(|e| match e {
             rustix::io::Errno::PERM => open(OFlags::empty()),
