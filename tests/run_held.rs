@@ -103,7 +103,7 @@ struct Small(PathBuf);
 
 impl Small {
     /// With directories for the changes of a container, and the options that say so.
-    fn new(bed: &Bed) -> (Small, [String; 4]) {
+    fn new(bed: &Bed) -> (Small, [String; 6]) {
         let at = bed.at("small");
         std::fs::create_dir(&at).unwrap();
         let mut mount = Command::new("mount");
@@ -115,7 +115,16 @@ impl Small {
         std::fs::create_dir(at.join("upper")).unwrap();
         std::fs::create_dir(at.join("work")).unwrap();
         let [upper, work] = ["small/upper", "small/work"].map(|at| bed.path(at));
-        let kept = ["--upper".into(), upper, "--work".into(), work];
+        // else a write that there is no room for fails at once
+        let (option, value) = ("--storage-opt".into(), "writeback=1".into());
+        let kept = [
+            "--upper".into(),
+            upper,
+            "--work".into(),
+            work,
+            option,
+            value,
+        ];
         (Small(at), kept)
     }
 }

@@ -437,6 +437,11 @@ fn copies_go_to_and_from_what_is_mounted() {
             bed.ok(&["stop", "-t", "0", "c"]);
         }
     }
+    // what is gone from the host is missed where it is wanted
+    fs::rename(&host, bed.at("gone")).unwrap();
+    assert_eq!(read("c:/data/ended"), "copied\n");
+    let (_, err) = bed.code(&["cp", "c:/mnt/host/file", got], 1);
+    assert!(err.contains("No such file"), "{err}");
     // none of it is a change of the container's root
     let changes = bed.ok(&["diff", "c"]);
     assert!(changes.contains("A /running\n"), "{changes}");

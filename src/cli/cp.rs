@@ -38,10 +38,10 @@ name DST. A directory goes into a directory that is there, or is made as DST; of
 the directory is copied. DST/ has to be a directory, and nothing is made that leads to DST. - is a tar:
 one is read and unpacked into a directory of the container, or written.
 
-A container may be mounted or not, run or not; its volumes are looked into. Its paths begin at its root, and
-no symlink leads out of it. A symlink as SRC is copied as one, unless it ends with / or -L is given. What is copied belongs to root
-in a container, and here to you; a tar that is written has the owners of the files. A path here that
-has a : in it is written ./NAME."
+A container may run or not, be mounted or not; its volumes are looked into. Its paths begin at its root,
+and no symlink leads out of it. A symlink as SRC is copied as one, unless it ends with / or -L is given.
+What is copied belongs to root in a container, and here to you; a tar that is written has the owners of
+the files. A path here that has a : in it is written ./NAME."
 )]
 pub struct Cp {
     #[command(flatten)]

@@ -48,21 +48,20 @@ impl Whole {
         if guests.is_empty() {
             return Ok(None);
         }
-        let at = at.to_owned();
-        let wanted = guests.iter().find(|g| is_in(path, &g.target));
-        let wanted = wanted.map(|g| g.target.clone());
+        let (at, path) = (at.to_owned(), path.to_owned());
+        let wanted = guests.iter().any(|g| is_in(&path, &g.target));
         let (ready, is_ready) = channel();
         let (end, ended) = channel::<()>();
         let thread = std::thread::Builder::new()
             .name("mounts".into())
             .spawn(move || {
-                ready.send(furnish(&at, &guests)).ok();
+                ready.send(furnish(&at, &guests, &path)).ok();
                 ended.recv().ok(); // the other side is gone
             })?;
         let gone = || Error::because(Errno::EIO, "the thread that mounts ended");
         let root = match is_ready.recv().map_err(|_| gone())? {
             Ok(root) => root,
-            Err(e) if e.is(Errno::EPERM) && wanted.is_none() => return Ok(None),
+            Err(e) if e.is(Errno::EPERM) && !wanted => return Ok(None),
             Err(e) => {
                 let of = || format!("what is mounted in container {:?}", container.name);
                 return Err(e).context(of);
@@ -129,8 +128,8 @@ fn names(path: &[u8]) -> impl Iterator<Item = &[u8]> {
         .filter(|name| !name.is_empty() && *name != b".")
 }
 
-/// Mounts all in a namespace of this thread: the root.
-fn furnish(at: &Path, guests: &[Guest]) -> Result<File> {
+/// Mounts all in a namespace of this thread: the root. What is gone from the host fails only if `path` is in it.
+fn furnish(at: &Path, guests: &[Guest], path: &[u8]) -> Result<File> {
     unshare(CloneFlags::CLONE_NEWNS).context(|| "a mount namespace")?;
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     mount(None::<&str>, "/", None::<&str>, private, None::<&str>)
@@ -142,6 +141,9 @@ fn furnish(at: &Path, guests: &[Guest]) -> Result<File> {
         let Some(on) = absent_ok(place()).context(|| guest.target.clone())? else {
             continue;
         };
+        if !guest.source.exists() && !is_in(path, &guest.target) {
+            continue;
+        }
         let at = || format!("{} at {}", guest.source.display(), guest.target);
         let bind = MsFlags::MS_BIND | MsFlags::MS_REC;
         mount(
