@@ -31,7 +31,7 @@ fn a_tree_in_any_number_of_layers_is_the_tree() {
     tree::generate(&source, 800, Shape::Usual, 5).unwrap();
     let manifest = Manifest::read(&source).unwrap();
     let want = dump(&over(vec![source.clone()]));
-    // around the numbers from which on layers are read by two threads, and in several goes
+    // a directory has up to 64 layers open at a time
     for depth in [2, 15, 16, 17, 64, 65, 150] {
         let out = dir.path().join(depth.to_string());
         let mix = Mix {

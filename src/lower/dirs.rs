@@ -4,7 +4,6 @@
 //! are read once, and from then on a name costs one search, however many layers there are. A
 //! file's attributes are asked of the one layer that has it.
 
-use super::helper::Helper;
 use super::layer::{self, Layer};
 use super::links::LinkMap;
 use super::listing::{Listing, ListingEntry};
@@ -37,7 +36,7 @@ pub const MAX_LAYERS: usize = 4000;
 
 /// The merged tree of a stack of directories.
 pub struct DirsLower {
-    pub(super) stack: Arc<Stack>,
+    pub(super) stack: Stack,
     root: Arc<DirNode>,
     table: Table,
     space: Arc<InoSpace>,
@@ -78,11 +77,7 @@ impl DirsLower {
             space.node(st.st_dev, st.st_ino);
             (st.st_ino, paths.len()).hash(&mut hasher);
         }
-        let stack = Arc::new(Stack {
-            layers,
-            ownership,
-            helper: Helper::default(),
-        });
+        let stack = Stack { layers, ownership };
         let root = Arc::new(DirNode::new(NodeId::ROOT, None, stack.root()?, None));
         Ok(DirsLower {
             links: stack.layers.iter().map(|_| OnceLock::new()).collect(),

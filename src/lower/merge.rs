@@ -1,6 +1,5 @@
 //! Merging: which directories of which layers make up one directory of the tree, and what is in it.
 
-use super::helper::Helper;
 use super::layer::{self, DirMarks, Layer, LayerEntry};
 use super::listing::{Listing, RawListing};
 use crate::sys::{Loc, Ownership, dir, loc};
@@ -24,6 +23,20 @@ pub struct Part {
     pub xwhiteouts: bool,
 }
 
+/// A directory, met for the first time.
+#[derive(Debug)]
+pub struct Met {
+    /// Its parts; never none.
+    pub parts: Vec<Part>,
+    /// The topmost of them, open; never none.
+    pub fds: Vec<OwnedFd>,
+    /// What is in it, where finding the parts told.
+    pub listing: Option<Listing>,
+}
+
+/// Directories of one meeting that stay open: who looks for a directory will look for its files.
+const KEPT_OPEN: usize = 64;
+
 /// Most redirects followed for one directory: a chain in a broken stack must end.
 const MAX_REDIRECTS: usize = 512;
 
@@ -34,8 +47,6 @@ pub struct Stack {
     pub layers: Vec<Layer>,
     /// Where types and owners are kept in them.
     pub ownership: Ownership,
-    /// Reads with this thread where they are many.
-    pub helper: Helper,
 }
 
 impl Stack {
@@ -136,8 +147,87 @@ impl Stack {
         Ok(parts)
     }
 
+    /// Meets directory `name` in the directory made of `parents` for the first time; `only` names
+    /// the layers that have it. Where several do, all are read at once. `open` knows which of the
+    /// parents are open.
+    pub fn meet(
+        &self,
+        parents: &[Part],
+        open: &dyn Fn(&Part) -> Option<Arc<OwnedFd>>,
+        (name, only): (&[u8], &[u16]),
+        key: &CookieKey,
+    ) -> Result<Met> {
+        match self.meet_plainly(parents, open, (name, only), key)? {
+            Some(met) => Ok(met),
+            None => {
+                let parts = self.descend(parents, name, Some(only))?;
+                let first = parts.first().ok_or_else(|| {
+                    Error::because(Errno::EIO, "directory vanished from its layer")
+                })?;
+                Ok(Met {
+                    fds: vec![self.open(first)?],
+                    parts,
+                    listing: None,
+                })
+            }
+        }
+    }
+
+    /// [`Stack::meet`] where nothing is in the way: each part is opened once, by its name in the
+    /// parent, or by its path. `None`: a redirect, a part that is not there or cannot be read, a very long path.
+    fn meet_plainly(
+        &self,
+        parents: &[Part],
+        open: &dyn Fn(&Part) -> Option<Arc<OwnedFd>>,
+        (name, only): (&[u8], &[u16]),
+        key: &CookieKey,
+    ) -> Result<Option<Met>> {
+        let mut parts: Vec<Part> = Vec::with_capacity(only.len());
+        let mut merge = Merge::new(self.ownership);
+        let mut fds = Vec::new();
+        for parent in parents.iter().filter(|p| only.contains(&p.layer)) {
+            let path = self.path_below(parts.last(), parent, name);
+            let root = self.layers[usize::from(parent.layer)].root.as_fd();
+            let opened = match open(parent) {
+                Some(parent) => loc::read_dir(&*parent, name),
+                None => loc::read_beneath(root, &path),
+            };
+            let Some(fd) = opened else {
+                return Ok(None);
+            };
+            let marks = layer::open_dir_marks(fd.as_fd())?;
+            if marks.redirect.is_some() {
+                return Ok(None);
+            }
+            let part = Part {
+                layer: parent.layer,
+                path,
+                xwhiteouts: marks.xwhiteouts,
+            };
+            let mut opaque = marks.opaque;
+            if only.len() > 1 {
+                opaque |= merge
+                    .add(&part, fd.as_fd(), true)
+                    .context(|| self.say(&part))?;
+            }
+            parts.push(part);
+            if fds.len() < KEPT_OPEN {
+                fds.push(fd);
+            }
+            if opaque {
+                break;
+            }
+        }
+        let listing = (only.len() > 1).then(|| merge.into_listing(key));
+        Ok((!fds.is_empty()).then_some(Met {
+            parts,
+            fds,
+            listing,
+        }))
+    }
+
     /// The path of `name` in `parent`; shared with the part above where it is the same.
-    pub(super) fn path_below(&self, above: Option<&Part>, parent: &Part, name: &[u8]) -> Arc<[u8]> {
+    fn path_below(&self, above: Option<&Part>, parent: &Part, name: &[u8]) -> Arc<[u8]> {
         match above {
             Some(p)
                 if p.path.len() == joined_len(&parent.path, name)
@@ -200,23 +290,12 @@ impl Stack {
         let mut merge = Merge::new(self.ownership);
         for part in parts {
             let root = self.layers[usize::from(part.layer)].root.as_fd();
-            let mut entries = dir::Entries::default();
-            let keep = |entry: dir::RawEntry<'_>| {
-                entries.push(&entry);
-                Ok(())
+            let (dir, fresh) = match loc::read_beneath(root, &part.path) {
+                Some(dir) if !part.path.is_empty() => (dir, true),
+                _ => (self.open(part)?, false),
             };
-            let (dir, read) = match loc::read_beneath(root, &part.path) {
-                Some(dir) if !part.path.is_empty() => {
-                    let read = dir::read(dir.as_fd(), keep);
-                    (dir, read)
-                }
-                _ => {
-                    let dir = self.open(part)?;
-                    let read = dir::for_each(dir.as_fd(), keep);
-                    (dir, read)
-                }
-            };
-            read.and_then(|()| merge.add(part, dir.as_fd(), &entries))
+            merge
+                .add(part, dir.as_fd(), fresh)
                 .context(|| self.say(part))?;
         }
         Ok(merge.into_listing(key))
@@ -225,7 +304,7 @@ impl Stack {
 
 /// The state of a merge: the topmost layer first.
 #[derive(Default)]
-pub(super) struct Merge {
+struct Merge {
     ownership: Ownership,
     entries: Vec<(Box<[u8]>, Kind, Vec<u16>)>,
     /// Where a name is in `entries`, and whether layers below may still take part in it.
@@ -233,90 +312,70 @@ pub(super) struct Merge {
     hidden: HashSet<Box<[u8]>>,
 }
 
-/// What marks among a directory's entries say of the layers below.
-#[derive(Default)]
-struct Marks {
-    hides: Vec<Box<[u8]>>,
-    opaque: bool,
-}
-
 impl Merge {
-    pub(super) fn new(ownership: Ownership) -> Merge {
+    fn new(ownership: Ownership) -> Merge {
         Merge {
             ownership,
             ..Merge::default()
         }
     }
 
-    pub(super) fn into_listing(self, key: &CookieKey) -> Listing {
+    fn into_listing(self, key: &CookieKey) -> Listing {
         let entries = self.entries;
         Listing::new(RawListing { entries }, key)
     }
 
-    /// Adds the next layer's share, of which these are the entries. True if AUFS's mark says that
-    /// nothing below shows.
-    pub(super) fn add(
-        &mut self,
-        part: &Part,
-        dir: BorrowedFd<'_>,
-        entries: &dir::Entries,
-    ) -> Result<bool> {
-        let mut marks = Marks::default();
-        for entry in entries.iter() {
-            self.add_entry(part, dir, entry, &mut marks)?;
-        }
-        Ok(self.hide(marks))
-    }
-
-    fn add_entry(
-        &mut self,
-        part: &Part,
-        dir: BorrowedFd<'_>,
-        entry: dir::RawEntry<'_>,
-        marks: &mut Marks,
-    ) -> Result<()> {
-        let at = Loc::At(dir, entry.name);
-        match aufs_name(entry.name) {
-            AufsName::Plain => {}
-            AufsName::Whiteout(name) => {
-                marks.hides.push(name.into());
-                return Ok(());
-            }
-            AufsName::Opaque => {
-                marks.opaque = true;
-                return Ok(());
-            }
-            AufsName::Meta => return Ok(()),
-        }
-        let kind = match entry.kind {
-            Some(Kind::CharDev) | None => {
-                let st = at.stat()?;
-                if loc::is_whiteout(&st) {
-                    marks.hides.push(entry.name.into());
+    /// Adds the next layer's share. `fresh`: `dir` is open for reading and was not read yet. True
+    /// if AUFS's mark says that nothing below shows.
+    fn add(&mut self, part: &Part, dir: BorrowedFd<'_>, fresh: bool) -> Result<bool> {
+        let mut hides: Vec<Box<[u8]>> = Vec::new();
+        let mut opaque = false;
+        let each = |entry: dir::RawEntry<'_>| {
+            let at = Loc::At(dir, entry.name);
+            match aufs_name(entry.name) {
+                AufsName::Plain => {}
+                AufsName::Whiteout(name) => {
+                    hides.push(name.into());
                     return Ok(());
                 }
-                Kind::from_mode(st.st_mode).unwrap_or(Kind::File)
+                AufsName::Opaque => {
+                    opaque = true;
+                    return Ok(());
+                }
+                AufsName::Meta => return Ok(()),
             }
-            Some(kind) => kind,
+            let kind = match entry.kind {
+                Some(Kind::CharDev) | None => {
+                    let st = at.stat()?;
+                    if loc::is_whiteout(&st) {
+                        hides.push(entry.name.into());
+                        return Ok(());
+                    }
+                    Kind::from_mode(st.st_mode).unwrap_or(Kind::File)
+                }
+                Some(kind) => kind,
+            };
+            if part.xwhiteouts && kind == Kind::File && layer::has_whiteout_xattr(at)? {
+                hides.push(entry.name.into());
+                return Ok(());
+            }
+            let kind = self.ownership.kind(at, kind)?;
+            self.entry(part.layer, entry.name, kind);
+            Ok(())
         };
-        if part.xwhiteouts && kind == Kind::File && layer::has_whiteout_xattr(at)? {
-            marks.hides.push(entry.name.into());
-            return Ok(());
+        if fresh {
+            dir::read(dir, each)?;
+        } else {
+            dir::for_each(dir, each)?;
         }
-        let kind = self.ownership.kind(at, kind)?;
-        self.entry(part.layer, entry.name, kind);
-        Ok(())
-    }
-
-    /// What a layer hides is in the layers below, not in itself. True if that is all there is.
-    fn hide(&mut self, marks: Marks) -> bool {
-        for name in marks.hides {
+        // a whiteout speaks of the layers below, not of its own
+        for name in hides {
             if let Some((_, open)) = self.found.get_mut(&name) {
                 *open = false;
             }
             self.hidden.insert(name);
         }
-        marks.opaque
+        Ok(opaque)
     }
 
     fn entry(&mut self, layer: u16, name: &[u8], kind: Kind) {

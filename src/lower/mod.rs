@@ -6,11 +6,9 @@
 
 pub mod dirs;
 mod empty;
-mod helper;
 mod layer;
 mod links;
 mod listing;
-mod meet;
 mod merge;
 mod names;
 mod source;

@@ -58,46 +58,6 @@ pub fn read(dir: BorrowedFd<'_>, mut each: impl FnMut(RawEntry<'_>) -> Result<()
     Ok(())
 }
 
-/// The entries of a directory, kept: names end to end, and for each its inode number, type and length.
-#[derive(Debug, Default)]
-pub struct Entries {
-    names: Vec<u8>,
-    entries: Vec<(u64, Option<Kind>, usize)>,
-}
-
-/// As [`read`], all at once.
-pub fn entries(dir: BorrowedFd<'_>) -> Result<Entries> {
-    let mut all = Entries::default();
-    read(dir, |entry| {
-        all.push(&entry);
-        Ok(())
-    })?;
-    Ok(all)
-}
-
-impl Entries {
-    /// Adds one.
-    pub fn push(&mut self, entry: &RawEntry<'_>) {
-        self.names.extend_from_slice(entry.name);
-        let len = entry.name.len();
-        self.entries.push((entry.ino, entry.kind, len));
-    }
-
-    /// Each of them, in the file system's order.
-    pub fn iter(&self) -> impl Iterator<Item = RawEntry<'_>> {
-        let mut rest = self.names.as_slice();
-        self.entries.iter().map_while(move |(ino, kind, len)| {
-            let (name, more) = rest.split_at_checked(*len)?;
-            rest = more;
-            Some(RawEntry {
-                name,
-                ino: *ino,
-                kind: *kind,
-            })
-        })
-    }
-}
-
 fn kind(t: FileType) -> Option<Kind> {
     Some(match t {
         FileType::RegularFile => Kind::File,
