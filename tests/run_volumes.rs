@@ -20,6 +20,14 @@ fn data(bed: &Bed, name: &str) -> PathBuf {
     bed.at("store/vellum/volumes").join(name).join("_data")
 }
 
+/// A directory of the host, with a file.
+fn host(bed: &Bed) -> PathBuf {
+    let host = bed.at("host");
+    fs::create_dir(&host).unwrap();
+    fs::write(host.join("file"), "of the host\n").unwrap();
+    host
+}
+
 /// The names of all volumes.
 fn names(bed: &Bed) -> Vec<String> {
     let text = bed.ok(&["volume", "ls", "-q"]);
@@ -307,9 +315,7 @@ fn volumes_of_another_container() {
         return;
     }
     let bed = Bed::new();
-    let host = bed.at("host");
-    fs::create_dir(&host).unwrap();
-    fs::write(host.join("file"), "of the host\n").unwrap();
+    let host = host(&bed);
     let bind = format!("{}:/mnt/host", host.display());
     let first = [
         "run",
@@ -376,9 +382,7 @@ fn copies_go_to_and_from_what_is_mounted() {
         return;
     }
     let bed = Bed::new();
-    let host = bed.at("host");
-    fs::create_dir(&host).unwrap();
-    fs::write(host.join("file"), "of the host\n").unwrap();
+    let host = host(&bed);
     fs::write(bed.at("new"), "copied\n").unwrap();
     let bind = format!("{}:/mnt/host:ro", host.display());
     let rest = [

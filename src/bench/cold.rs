@@ -131,20 +131,25 @@ pub fn evict(path: &Path) -> Result<bool> {
 
 /// Has every regular file of a tree in the page cache as reading brings it there, where it was as writing left it:
 /// ext4 keeps what was just written in pages of up to a file's size, which the next boot's reads do not bring.
-pub fn read_in(tree: &Path) -> Result<()> {
+/// False where files cannot be taken out of memory, as on tmpfs: then all stay as they are.
+pub fn read_in(tree: &Path) -> Result<bool> {
     for entry in Manifest::read(tree)?.of(Kind::File) {
         go_on()?;
-        read_in_file(&tree.join(OsStr::from_bytes(&entry.path)))?;
+        // where one stays, the others would too, each after as many tries
+        if !read_in_file(&tree.join(OsStr::from_bytes(&entry.path)))? {
+            return Ok(false);
+        }
     }
-    Ok(())
+    Ok(true)
 }
 
-/// The same of one file. One that cannot be taken out of memory, as on tmpfs, stays as it is.
-pub fn read_in_file(path: &Path) -> Result<()> {
-    if evict(path)? {
+/// The same of one file.
+pub fn read_in_file(path: &Path) -> Result<bool> {
+    let gone = evict(path)?;
+    if gone {
         load_pages(path)?;
     }
-    Ok(())
+    Ok(gone)
 }
 
 /// Pages of a file in the page cache; `None` before Linux 6.5.
@@ -219,6 +224,20 @@ mod tests {
         assert_eq!(gone, pages() == 0);
         load_pages(&path).unwrap();
         assert_eq!(pages(), 100_000_u64.div_ceil(page_size()));
+    }
+
+    #[test]
+    fn a_tree_is_read_in_where_it_can_be_evicted() {
+        let scratch = Scratch::new(&std::env::temp_dir()).unwrap();
+        let root = tree(&scratch, 3);
+        let path = root.join("d/f1");
+        fs::write(&path, vec![7; 100_000]).unwrap();
+        let evictable = evict(&path).unwrap();
+        assert_eq!(read_in(&root).unwrap(), evictable);
+        let pages = cachestat::pages(File::open(&path).unwrap()).unwrap();
+        assert_eq!(pages, 100_000_u64.div_ceil(page_size()));
+        let memory = Scratch::new(Path::new("/dev/shm")).unwrap();
+        assert!(!read_in(&tree(&memory, 3)).unwrap());
     }
 
     #[test]

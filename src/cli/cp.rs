@@ -15,7 +15,7 @@ use clap::{Args, ValueHint};
 use nix::errno::Errno;
 use std::ffi::{OsStr, OsString};
 use std::io::IsTerminal;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
 
@@ -305,7 +305,6 @@ fn with_guests<T>(
     mount: BorrowedFd<'_>,
     then: impl FnOnce(BorrowedFd<'_>) -> Result<T>,
 ) -> Result<T> {
-    let at = std::fs::read_link(format!("/proc/self/fd/{}", mount.as_raw_fd()))?;
-    let whole = Whole::of(store.root(), container, &at, path)?;
+    let whole = Whole::of(store.root(), container, mount, path)?;
     then(whole.as_ref().map_or(mount, AsFd::as_fd))
 }

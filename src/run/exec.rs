@@ -76,7 +76,8 @@ pub fn exec(container: &Container, asked: &Exec) -> std::result::Result<u8, Fail
     let child = command.spawn().context(|| "runtime")?;
     let status = watch(child, &signals)?;
     let said = fs::read_to_string(&files.log).unwrap_or_default();
-    if !status.success() && said_in(&said).is_some() {
+    // with nobody to wait for the command, it is the runtime that failed
+    if !status.success() && (asked.detach || said_in(&said).is_some()) {
         // its standard error is this process's
         return Err(Failure {
             told: runtime.tells() && !asked.detach,

@@ -50,16 +50,15 @@ pub fn of_container(store: &Store, config: &Config, text: &str) -> Result<Vec<Vo
     };
     let other = store.container(name).context(|| "--volumes-from")?;
     let other = Folder::of(&other).config()?.unwrap_or_default();
-    let mut volumes = other.volumes;
-    volumes.retain(|v| !matches!(v, Volume::Tmpfs { .. }));
-    volumes.retain(|v| {
-        !config
+    let said = |v: &Volume| {
+        config
             .volumes
             .iter()
             .any(|own| same(own.target(), v.target()))
-    });
-    for volume in &mut volumes {
-        match volume {
+    };
+    let mut volumes = Vec::new();
+    for mut volume in other.volumes.into_iter().filter(|v| !said(v)) {
+        match &mut volume {
             Volume::Bind { read_only, .. } => *read_only |= ro,
             Volume::Kept {
                 read_only, copy, ..
@@ -68,8 +67,9 @@ pub fn of_container(store: &Store, config: &Config, text: &str) -> Result<Vec<Vo
                 // that one has begun with what its own image has
                 *copy = false;
             }
-            Volume::Tmpfs { .. } => {}
+            Volume::Tmpfs { .. } => continue,
         }
+        volumes.push(volume);
     }
     Ok(volumes)
 }

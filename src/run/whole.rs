@@ -8,14 +8,15 @@ use super::user::open_in;
 use super::volume::Volume;
 use crate::image::container::Container;
 use crate::image::volume::Volume as Stored;
-use crate::vfs::error::{Context, absent_ok};
+use crate::sys::Loc;
+use crate::vfs::error::Context;
 use crate::vfs::{Error, Result};
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use rustix::fs::OFlags;
-use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::fs::{File, read_link};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
@@ -36,27 +37,31 @@ struct Guest {
 }
 
 impl Whole {
-    /// The root of a container that is mounted at `at`. `None` for a container in which nothing is mounted; who may
+    /// The root of a container, which is mounted. `None` for a container in which nothing is mounted; who may
     /// not mount gets that too, unless he wants a path in something that is.
     pub fn of(
         store: &Path,
         container: &Container,
-        at: &Path,
+        mounted: BorrowedFd<'_>,
         path: &[u8],
     ) -> Result<Option<Whole>> {
         let guests = guests(store, container)?;
         if guests.is_empty() {
             return Ok(None);
         }
-        let (at, path) = (at.to_owned(), path.to_owned());
+        // what is mounted can only be reached by its path in another namespace
+        let at = read_link(name_of(mounted)).context(|| "where the root is mounted")?;
+        let (root, path) = (Loc::Fd(mounted).stat()?, path.to_owned());
+        let root = (root.st_dev, root.st_ino);
         let wanted = guests.iter().any(|g| is_in(&path, &g.target));
         let (ready, is_ready) = channel();
         let (end, ended) = channel::<()>();
         let thread = std::thread::Builder::new()
             .name("mounts".into())
             .spawn(move || {
-                ready.send(furnish(&at, &guests, &path)).ok();
-                ended.recv().ok(); // the other side is gone
+                // an error of either: the other side is gone
+                ready.send(furnish((&at, root), &guests, &path)).ok();
+                ended.recv().ok();
             })?;
         let gone = || Error::because(Errno::EIO, "the thread that mounts ended");
         let root = match is_ready.recv().map_err(|_| gone())? {
@@ -86,7 +91,7 @@ impl Drop for Whole {
         self.end.take();
         // what it mounted must be gone before the root can be unmounted
         if let Some(thread) = self.thread.take() {
-            thread.join().ok();
+            thread.join().ok(); // it can only have panicked, which was said
         }
     }
 }
@@ -128,38 +133,43 @@ fn names(path: &[u8]) -> impl Iterator<Item = &[u8]> {
         .filter(|name| !name.is_empty() && *name != b".")
 }
 
-/// Mounts all in a namespace of this thread: the root. What is gone from the host fails only if `path` is in it.
-fn furnish(at: &Path, guests: &[Guest], path: &[u8]) -> Result<File> {
+/// Mounts all in a namespace of this thread: the root, which is what `at` has to be. What is gone from the host, or
+/// has no place yet, fails only if `path` is in it.
+fn furnish((at, known): (&Path, (u64, u64)), guests: &[Guest], path: &[u8]) -> Result<File> {
     unshare(CloneFlags::CLONE_NEWNS).context(|| "a mount namespace")?;
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     mount(None::<&str>, "/", None::<&str>, private, None::<&str>)
         .context(|| "mounts of its own")?;
     let root = File::open(at).context(|| at.display().to_string())?;
+    let st = Loc::Fd(root.as_fd()).stat()?;
+    if (st.st_dev, st.st_ino) != known {
+        let why = format!(
+            "{}: something else was mounted there meanwhile",
+            at.display()
+        );
+        return Err(Error::because(Errno::ESTALE, why));
+    }
     for guest in guests {
         let place = || open_in(root.as_fd(), &guest.target, OFlags::PATH);
-        // while a container does not run, the directory may not be there
-        let Some(on) = absent_ok(place()).context(|| guest.target.clone())? else {
-            continue;
-        };
-        if !guest.source.exists() && !is_in(path, &guest.target) {
-            continue;
-        }
         let at = || format!("{} at {}", guest.source.display(), guest.target);
+        let wanted = is_in(path, &guest.target);
+        let on = match place() {
+            // its place is made when the container starts
+            Err(e) if e.is(Errno::ENOENT) && !wanted => continue,
+            on => on.context(at)?,
+        };
         let bind = MsFlags::MS_BIND | MsFlags::MS_REC;
-        mount(
-            Some(&guest.source),
-            &name_of(&on),
-            None::<&str>,
-            bind,
-            None::<&str>,
-        )
-        .context(at)?;
+        let (from, to) = (Some(&guest.source), name_of(on.as_fd()));
+        match mount(from, &to, None::<&str>, bind, None::<&str>) {
+            Err(Errno::ENOENT) if !wanted => continue,
+            mounted => mounted.context(at)?,
+        }
         if guest.read_only {
             let bind = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
             let mounted = place().context(at)?;
             mount(
                 None::<&str>,
-                &name_of(&mounted),
+                &name_of(mounted.as_fd()),
                 None::<&str>,
                 bind,
                 None::<&str>,
@@ -170,7 +180,7 @@ fn furnish(at: &Path, guests: &[Guest], path: &[u8]) -> Result<File> {
     Ok(root)
 }
 
-fn name_of(fd: &OwnedFd) -> PathBuf {
+fn name_of(fd: BorrowedFd<'_>) -> PathBuf {
     format!("/proc/self/fd/{}", fd.as_raw_fd()).into()
 }
 
