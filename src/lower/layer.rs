@@ -73,18 +73,10 @@ impl Layer {
 
 /// Reads the marks on a directory: one system call when it has none.
 pub fn dir_marks(fd: BorrowedFd<'_>) -> Result<DirMarks> {
-    marks_in(&xattr::list(Loc::Fd(fd))?, fd)
-}
-
-/// As [`dir_marks`], for a directory that is open for reading.
-pub fn open_dir_marks(fd: BorrowedFd<'_>) -> Result<DirMarks> {
-    marks_in(&xattr::list_open(fd)?, fd)
-}
-
-fn marks_in(list: &[u8], fd: BorrowedFd<'_>) -> Result<DirMarks> {
     let at = Loc::Fd(fd);
+    let list = xattr::list(at)?;
     let mut marks = DirMarks::default();
-    for name in xattr::names(list) {
+    for name in xattr::names(&list) {
         match name {
             b"trusted.overlay.opaque" | b"user.overlay.opaque" => {
                 match xattr::get(at, name)?.as_deref() {

@@ -195,7 +195,7 @@ impl Stack {
             let Some(fd) = opened else {
                 return Ok(None);
             };
-            let marks = layer::open_dir_marks(fd.as_fd())?;
+            let marks = layer::dir_marks(fd.as_fd())?;
             if marks.redirect.is_some() {
                 return Ok(None);
             }

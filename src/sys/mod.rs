@@ -22,6 +22,7 @@ pub mod room;
 pub mod sched;
 pub mod uring;
 pub mod xattr;
+mod xattr_at;
 
 pub use loc::Loc;
 pub use ownership::{Owned, Ownership};
