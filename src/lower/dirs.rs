@@ -4,20 +4,19 @@
 //! are read once, and from then on a name costs one search, however many layers there are. A
 //! file's attributes are asked of the one layer that has it.
 
+use super::ahead::Ahead;
 use super::layer::{self, Layer};
 use super::links::LinkMap;
 use super::listing::{Listing, ListingEntry};
 use super::merge::{Part, Stack};
+use super::shares::Shares;
 use super::table::{DirNode, Node, Table};
 use super::{Lower, Source};
-use crate::sys::process::fd_budget;
-use crate::sys::recent::recent;
 use crate::sys::{Loc, Ownership, loc, xattr};
 use crate::vfs::cookie::CookieKey;
 use crate::vfs::error::Context;
 use crate::vfs::whiteout::{NAME_MAX, is_private_xattr};
 use crate::vfs::{Attr, Error, InoSpace, Kind, NodeId, Result, StatFs, Time};
-use lru::LruCache;
 use nix::errno::Errno;
 use parking_lot::Mutex;
 use rustix::fs::OFlags;
@@ -28,20 +27,15 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock, Weak};
 
-/// Directories of layers kept open at most.
-const OPEN_DIRS: usize = 8192;
-
 /// Layers stacked at most: layer numbers are 16 bits wide, and inode numbers keep 12 of them.
 pub const MAX_LAYERS: usize = 4000;
 
 /// The merged tree of a stack of directories.
 pub struct DirsLower {
-    pub(super) stack: Stack,
+    pub(super) shares: Arc<Shares>,
     root: Arc<DirNode>,
     table: Table,
-    space: Arc<InoSpace>,
-    key: CookieKey,
-    open: Mutex<LruCache<(NodeId, u16), Arc<OwnedFd>>>,
+    ahead: Ahead,
     pub(super) links: Vec<OnceLock<LinkMap>>,
     /// Where directories with redirects are in the tree.
     pub(super) moved: OnceLock<Vec<Vec<Vec<u8>>>>,
@@ -79,16 +73,16 @@ impl DirsLower {
         }
         let stack = Stack { layers, ownership };
         let root = Arc::new(DirNode::new(NodeId::ROOT, None, stack.root()?, None));
+        let links = stack.layers.iter().map(|_| OnceLock::new()).collect();
+        let shares = Arc::new(Shares::new(stack, space, key));
         Ok(DirsLower {
-            links: stack.layers.iter().map(|_| OnceLock::new()).collect(),
+            links,
             moved: OnceLock::new(),
             shown: Mutex::default(),
-            stack,
+            ahead: Ahead::new(shares.clone())?,
+            shares,
             root,
             table: Table::default(),
-            space,
-            key,
-            open: Mutex::new(recent(fd_budget(30, OPEN_DIRS))),
             fingerprint: hasher.finish(),
         })
     }
@@ -112,34 +106,6 @@ impl DirsLower {
         }
     }
 
-    pub(super) fn listing(&self, dir: &DirNode) -> Result<Arc<Listing>> {
-        if let Some(listing) = dir.listing.get() {
-            return Ok(listing.clone());
-        }
-        let made = Arc::new(self.stack.list(&dir.parts, &self.key)?);
-        Ok(dir.listing.get_or_init(|| made).clone())
-    }
-
-    /// The open directory of one layer's share.
-    fn part_fd(&self, dir: &DirNode, part: &Part) -> Result<Arc<OwnedFd>> {
-        let key = (dir.id, part.layer);
-        if let Some(fd) = self.open.lock().get(&key) {
-            return Ok(fd.clone());
-        }
-        let fd = Arc::new(self.stack.open(part)?);
-        let evicted = self.open.lock().push(key, fd.clone());
-        drop(evicted); // closed outside the lock
-        Ok(fd)
-    }
-
-    fn part(dir: &DirNode, layer: u16) -> Result<(usize, &Part)> {
-        dir.parts
-            .iter()
-            .enumerate()
-            .find(|(_, p)| p.layer == layer)
-            .ok_or_else(|| Error::because(Errno::EIO, "entry of a layer that has no part"))
-    }
-
     /// Calls `then` with the place of a file in its layer.
     fn with_file<T>(
         &self,
@@ -147,18 +113,18 @@ impl DirsLower {
         at: u32,
         then: impl FnOnce(Loc<'_>, usize, &[u8]) -> Result<T>,
     ) -> Result<T> {
-        let listing = self.listing(dir)?;
+        let listing = self.shares.listing(dir)?;
         let entry = listing
             .entries()
             .get(at as usize)
             .ok_or_else(|| Error::new(Errno::ESTALE))?;
-        let (i, part) = Self::part(dir, entry.layer)?;
-        let fd = self.part_fd(dir, part)?;
+        let (i, part) = Shares::part(dir, entry.layer)?;
+        let fd = self.shares.part_fd(dir, part)?;
         let name = listing.name(entry);
         then(Loc::At(fd.as_fd(), name), i, name).context(|| {
             format!(
                 "{}, file {:?}",
-                self.stack.say(part),
+                self.shares.stack.say(part),
                 String::from_utf8_lossy(name)
             )
         })
@@ -169,17 +135,17 @@ impl DirsLower {
         match self.node(id)? {
             Node::File(dir, at) => self.with_file(&dir, at, |l, _, _| then(l)),
             Node::Dir(dir) => {
-                let fd = self.part_fd(&dir, &dir.parts[0])?;
+                let fd = self.shares.part_fd(&dir, &dir.parts[0])?;
                 then(Loc::Fd(fd.as_fd()))
             }
         }
     }
 
     fn dir_attr(&self, dir: &DirNode) -> Result<Attr> {
-        let fd = self.part_fd(dir, &dir.parts[0])?;
-        let mut attr = loc::attr_of(&self.stack.ownership.stat(Loc::Fd(fd.as_fd()))?, dir.id)?;
+        let fd = self.shares.part_fd(dir, &dir.parts[0])?;
+        let mut attr = loc::attr_of(&self.shares.stack.ownership.stat(Loc::Fd(fd.as_fd()))?, dir.id)?;
         if dir.parts.len() > 1 {
-            attr.nlink = 2 + self.listing(dir)?.subdirs();
+            attr.nlink = 2 + self.shares.listing(dir)?.subdirs();
         }
         Ok(attr)
     }
@@ -194,7 +160,7 @@ impl DirsLower {
         let known = parent.known.lock().get(&at).and_then(Weak::upgrade);
         let dir = match known {
             Some(dir) => dir,
-            None => self.meet(parent, listing, at, entry)?,
+            None => self.shares.meet(parent, listing, at, entry)?,
         };
         let id = dir.id;
         let node = self.table.count(id, || Node::Dir(dir));
@@ -212,54 +178,24 @@ impl DirsLower {
         }
     }
 
-    fn meet(
-        &self,
-        parent: &Arc<DirNode>,
-        listing: &Listing,
-        at: u32,
-        entry: &ListingEntry,
-    ) -> Result<Arc<DirNode>> {
-        let name = listing.name(entry);
-        let only = listing.layers(entry);
-        let open = |part: &Part| self.open.lock().peek(&(parent.id, part.layer)).cloned();
-        let met = self
-            .stack
-            .meet(&parent.parts, &open, (name, only), &self.key)?;
-        let first = met.fds.first().ok_or_else(|| Error::new(Errno::EIO))?;
-        let st = Loc::Fd(first.as_fd()).stat()?;
-        let id = self.space.node(st.st_dev, st.st_ino);
-        let place = Some((parent.clone(), name.into()));
-        let layers = met.parts.iter().map(|part| (id, part.layer));
-        let fds: Vec<_> = layers.zip(met.fds.into_iter().map(Arc::new)).collect();
-        let dir = Arc::new(DirNode::new(id, place, met.parts, met.listing));
-        parent.known.lock().insert(at, Arc::downgrade(&dir));
-        // the topmost last: it is the one that is used most
-        let evicted: Vec<_> = {
-            let mut open = self.open.lock();
-            let push = |(key, fd)| open.push(key, fd);
-            fds.into_iter().rev().filter_map(push).collect()
-        };
-        drop(evicted); // closed outside the lock
-        Ok(dir)
-    }
-
     fn look_up(&self, parent: &Arc<DirNode>, name: &[u8]) -> Result<Option<Attr>> {
-        let listing = self.listing(parent)?;
+        let listing = self.shares.listing(parent)?;
         let Some((at, entry)) = listing.find(name) else {
             return Ok(None);
         };
+        self.ahead.asked(parent, &listing);
         if entry.kind == Kind::Dir {
             return self
                 .look_up_dir(parent, &listing, at as u32, entry)
                 .map(Some);
         }
-        let (_, part) = Self::part(parent, entry.layer)?;
-        let fd = self.part_fd(parent, part)?;
-        let st = self.stack.ownership.stat(Loc::At(fd.as_fd(), name))?;
+        let (_, part) = Shares::part(parent, entry.layer)?;
+        let fd = self.shares.part_fd(parent, part)?;
+        let st = self.shares.stack.ownership.stat(Loc::At(fd.as_fd(), name))?;
         let id = if st.st_nlink > 1 {
-            self.space.linked(usize::from(entry.layer), st.st_ino)
+            self.shares.space.linked(usize::from(entry.layer), st.st_ino)
         } else {
-            self.space.node(st.st_dev, st.st_ino)
+            self.shares.space.node(st.st_dev, st.st_ino)
         };
         let mut attr = loc::attr_of(&st, id)?;
         self.count_names(&mut attr, entry.layer, st.st_ino)?;
@@ -274,7 +210,7 @@ impl Lower for DirsLower {
         match self.node(id)? {
             Node::Dir(dir) => self.dir_attr(&dir),
             Node::File(dir, at) => self.with_file(&dir, at, |l, part, _| {
-                let st = self.stack.ownership.stat(l)?;
+                let st = self.shares.stack.ownership.stat(l)?;
                 let mut attr = loc::attr_of(&st, id)?;
                 self.count_names(&mut attr, dir.parts[part].layer, st.st_ino)?;
                 Ok(attr)
@@ -295,11 +231,11 @@ impl Lower for DirsLower {
 
     fn contains(&self, dir: NodeId, name: &[u8]) -> Result<Option<Kind>> {
         let dir = self.dir(dir)?;
-        Ok(self.listing(&dir)?.find(name).map(|(_, e)| e.kind))
+        Ok(self.shares.listing(&dir)?.find(name).map(|(_, e)| e.kind))
     }
 
     fn list(&self, dir: NodeId) -> Result<Arc<Listing>> {
-        self.listing(&*self.dir(dir)?)
+        self.shares.listing(&*self.dir(dir)?)
     }
 
     fn pin(&self, id: NodeId) -> Result<()> {
@@ -324,7 +260,7 @@ impl Lower for DirsLower {
         Ok(match self.node(id)? {
             Node::Dir(dir) => dir.place.as_ref().map(|(p, name)| (p.id, name.clone())),
             Node::File(dir, at) => {
-                let listing = self.listing(&dir)?;
+                let listing = self.shares.listing(&dir)?;
                 let entry = listing
                     .entries()
                     .get(at as usize)
@@ -338,7 +274,7 @@ impl Lower for DirsLower {
         let Node::File(dir, at) = self.node(id)? else {
             return Ok(Vec::new());
         };
-        let listing = self.listing(&dir)?;
+        let listing = self.shares.listing(&dir)?;
         let entry = listing
             .entries()
             .get(at as usize)
@@ -383,12 +319,13 @@ impl Lower for DirsLower {
     }
 
     fn origin(&self, id: NodeId) -> Option<Vec<u8>> {
-        let layer = |n: u16| &self.stack.layers[usize::from(n)];
+        let layer = |n: u16| &self.shares.stack.layers[usize::from(n)];
         let found = match self.node(id).ok()? {
             Node::File(dir, at) => self.with_file(&dir, at, |l, part, _| {
                 layer(dir.parts[part].layer).origin(l)
             }),
             Node::Dir(dir) => self
+                .shares
                 .part_fd(&dir, &dir.parts[0])
                 .and_then(|fd| layer(dir.parts[0].layer).origin(Loc::Fd(fd.as_fd()))),
         };
@@ -398,7 +335,7 @@ impl Lower for DirsLower {
     }
 
     fn statfs(&self) -> Result<StatFs> {
-        loc::statfs(self.stack.layers[0].root.as_fd())
+        loc::statfs(self.shares.stack.layers[0].root.as_fd())
     }
 
     fn fingerprint(&self) -> u64 {
@@ -415,11 +352,11 @@ impl DirsLower {
         name: &[u8],
         redirect: Option<crate::vfs::whiteout::Redirect>,
     ) -> Result<OwnedFd> {
-        let (mut dirs, mut name) = self.stack.data_of(parts, at, name, redirect)?;
-        for _ in 0..=self.stack.layers.len() {
+        let (mut dirs, mut name) = self.shares.stack.data_of(parts, at, name, redirect)?;
+        for _ in 0..=self.shares.stack.layers.len() {
             let mut hit = None;
             for (i, part) in dirs.iter().enumerate() {
-                let dir = self.stack.open(part)?;
+                let dir = self.shares.stack.open(part)?;
                 match layer::entry(dir.as_fd(), &name)? {
                     layer::LayerEntry::Absent => {}
                     layer::LayerEntry::Present(Kind::File) => {
@@ -433,7 +370,7 @@ impl DirsLower {
             let fd = open_read(Loc::At(dir.as_fd(), &name))?;
             match layer::metacopy(Loc::Fd(fd.as_fd()))? {
                 None => return Ok(fd),
-                Some(redirect) => (dirs, name) = self.stack.data_of(&dirs, i, &name, redirect)?,
+                Some(redirect) => (dirs, name) = self.shares.stack.data_of(&dirs, i, &name, redirect)?,
             }
         }
         Err(Error::because(

@@ -4,6 +4,7 @@
 //! name; all are known by [`NodeId`], the number that the mount shows. The engine does not know
 //! how many layers there are. Invariant: nothing here can write; every file is opened `O_RDONLY`.
 
+mod ahead;
 pub mod dirs;
 mod empty;
 mod layer;
@@ -11,6 +12,7 @@ mod links;
 mod listing;
 mod merge;
 mod names;
+mod shares;
 mod source;
 mod table;
 

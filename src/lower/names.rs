@@ -41,7 +41,7 @@ impl DirsLower {
             let Some(id) = self.find_part(layer, path)? else {
                 continue;
             };
-            let listing = self.dir(id).and_then(|dir| self.listing(&dir));
+            let listing = self.dir(id).and_then(|dir| self.shares.listing(&dir));
             match listing.map(|l| l.find(name).is_some_and(|(_, e)| e.layer == layer)) {
                 Ok(true) => shown.push((id, name.clone().into())),
                 Ok(false) => self.forget(id, 1),
@@ -59,7 +59,7 @@ impl DirsLower {
         if let Some(map) = cell.get() {
             return Ok(map);
         }
-        let map = links::scan(&self.stack.layers[usize::from(layer)])?;
+        let map = links::scan(&self.shares.stack.layers[usize::from(layer)])?;
         Ok(cell.get_or_init(|| map))
     }
 
@@ -123,7 +123,7 @@ impl DirsLower {
         }
         let mut moved = Vec::new();
         // the lowest has nothing beneath it
-        let layers = self.stack.layers.split_last().map_or(&[][..], |(_, l)| l);
+        let layers = self.shares.stack.layers.split_last().map_or(&[][..], |(_, l)| l);
         for (number, layer) in (0u16..).zip(layers) {
             for path in links::redirects(layer)? {
                 let found = match self.find_beneath(NodeId::ROOT, number, &path)? {

@@ -8,6 +8,7 @@ use crate::vfs::{Error, NodeId, Result};
 use nix::errno::Errno;
 use parking_lot::Mutex;
 use std::collections::HashMap;
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, OnceLock, Weak};
 
 /// A directory of the merged tree.
@@ -23,6 +24,8 @@ pub struct DirNode {
     pub listing: OnceLock<Arc<Listing>>,
     /// Its subdirectories that are known, by the place of their entries in the listing.
     pub known: Mutex<HashMap<u32, Weak<DirNode>>>,
+    /// How many names in it were asked for, as far as that matters.
+    pub asked: AtomicU32,
 }
 
 impl DirNode {
@@ -41,6 +44,7 @@ impl DirNode {
                 .map(Arc::new)
                 .map_or_else(OnceLock::new, OnceLock::from),
             known: Mutex::default(),
+            asked: AtomicU32::new(0),
         }
     }
 }

@@ -1,9 +1,10 @@
 //! The processors of the machine.
 
+use super::sched::Tid;
 use crate::vfs::error::Context;
 use crate::vfs::{Error, Result};
 use nix::errno::Errno;
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
 use std::ops::RangeInclusive;
 
 /// A list such as `0-3,6`.
@@ -37,6 +38,37 @@ pub fn stay_on(cpus: &[u16]) -> Result<()> {
         set.set((*cpu).into());
     }
     Ok(sched_setaffinity(None, &set)?)
+}
+
+/// Processors that threads may run on.
+#[derive(Clone, Debug)]
+pub struct Processors(CpuSet);
+
+impl Processors {
+    /// Those of this thread.
+    pub fn allowed() -> Result<Processors> {
+        Ok(Processors(sched_getaffinity(None)?))
+    }
+
+    /// The one that this thread is on now.
+    pub fn here() -> u32 {
+        u32::try_from(sched_getcpu()).unwrap_or(u32::MAX)
+    }
+
+    /// More than one.
+    pub fn several(&self) -> bool {
+        self.0.count() > 1
+    }
+
+    /// Keeps a thread on these, but away from one of them.
+    pub fn keep_away(&self, thread: Tid, from: u32) -> Result<()> {
+        let mut set = self.0;
+        let from = from as usize;
+        if from < CpuSet::MAX_CPU {
+            set.unset(from);
+        }
+        Ok(sched_setaffinity(Some(thread.0), &set)?)
+    }
 }
 
 #[cfg(test)]

@@ -4,18 +4,19 @@
 use crate::vfs::error::Context;
 use crate::vfs::{Error, Result};
 use nix::errno::Errno;
+use rustix::thread::Pid;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 /// A thread of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tid(i32);
+pub struct Tid(pub(super) Pid);
 
 impl Tid {
     /// This thread.
     pub fn current() -> Tid {
-        Tid(rustix::thread::gettid().as_raw_nonzero().get())
+        Tid(rustix::thread::gettid())
     }
 
     /// Lets the thread run only where nothing else wants to (`SCHED_IDLE`), or like any other
@@ -32,7 +33,7 @@ impl Tid {
         let done = unsafe {
             libc::syscall(
                 libc::SYS_sched_setscheduler,
-                self.0,
+                self.0.as_raw_pid(),
                 policy,
                 &raw const param,
             )
@@ -46,7 +47,7 @@ impl Tid {
 
     /// Its times, to be read again and again.
     pub fn times(self) -> Result<Times> {
-        let path = format!("/proc/self/task/{}/schedstat", self.0);
+        let path = format!("/proc/self/task/{}/schedstat", self.0.as_raw_pid());
         Ok(Times(File::open(&path).context(|| path)?))
     }
 }
