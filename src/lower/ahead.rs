@@ -22,7 +22,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::thread::JoinHandle;
 
 /// Under fewer layers there is too little to gain.
-const LAYERS: usize = 8;
+const LAYERS: usize = 3;
 
 /// Directories with more entries are taken for places where names are looked up, until many were.
 const SMALL: usize = 64;
@@ -244,4 +244,98 @@ fn look_at(
         return Ok(None);
     }
     shares.meet(dir, listing, at, entry).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::lower::Lower;
+    use crate::lower::dirs::DirsLower;
+    use crate::sys::Ownership;
+    use crate::sys::cpus::Processors;
+    use crate::vfs::cookie::CookieKey;
+    use crate::vfs::{InoSpace, NodeId};
+    use std::fs;
+    use std::path::Path;
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+
+    /// Layers with the same six directories, each with a file of its own in each.
+    fn over(dir: &Path, layers: usize) -> DirsLower {
+        let layer = |n: usize| dir.join(format!("l{n}"));
+        for n in 0..layers {
+            for d in 0..6 {
+                let d = layer(n).join(format!("top/d{d}"));
+                fs::create_dir_all(&d).unwrap();
+                fs::write(d.join(format!("f{n}")), "").unwrap();
+            }
+        }
+        let paths: Vec<_> = (0..layers).map(layer).collect();
+        let space = Arc::new(InoSpace::default());
+        DirsLower::open(&paths, space, CookieKey::default(), Ownership::default()).unwrap()
+    }
+
+    /// Directories known below `top` at last, when some of them were asked for.
+    fn known_after(lower: &DirsLower, asked: &[&[u8]], want: usize) -> usize {
+        let top = lower.lookup(NodeId::ROOT, b"top").unwrap().unwrap().ino;
+        for name in asked {
+            lower.lookup(top, name).unwrap().unwrap();
+        }
+        let dir = lower.dir(top).unwrap();
+        let known = || {
+            let known = dir.known.lock();
+            known.values().filter(|d| d.strong_count() > 0).count()
+        };
+        let end = Instant::now() + Duration::from_secs(20);
+        while known() < want && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        known()
+    }
+
+    #[test]
+    fn two_names_bring_the_others_and_one_does_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let lower = over(dir.path(), 5);
+        let several = Processors::allowed().unwrap().several();
+        let all = if several { 6 } else { 2 };
+        assert_eq!(known_after(&lower, &[b"d3", b"d0"], all), all);
+        // what was met ahead is what is met otherwise
+        let top = lower.lookup(NodeId::ROOT, b"top").unwrap().unwrap().ino;
+        let d5 = lower.lookup(top, b"d5").unwrap().unwrap();
+        assert_eq!(lower.list(d5.ino).unwrap().entries().len(), 5);
+
+        let one = over(&dir.path().join("one"), 5);
+        assert_eq!(known_after(&one, &[b"d3"], 1), 1);
+        assert!(one.ahead.thread.get().is_none());
+        let few = over(&dir.path().join("few"), 2);
+        assert_eq!(known_after(&few, &[b"d3", b"d0"], 2), 2);
+        assert!(few.ahead.thread.get().is_none());
+    }
+
+    #[test]
+    fn it_ends_with_its_layers_and_holds_none_of_them_open() {
+        let dir = tempfile::tempdir().unwrap();
+        for _ in 0..20 {
+            let lower = over(dir.path(), 5);
+            known_after(&lower, &[b"d3", b"d0"], 2);
+            let shares = Arc::downgrade(&lower.shares);
+            drop(lower);
+            assert!(shares.upgrade().is_none());
+        }
+    }
+
+    #[test]
+    fn a_layer_that_cannot_be_read_is_told_to_who_asks_and_to_nobody_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let lower = over(dir.path(), 5);
+        let top = lower.lookup(NodeId::ROOT, b"top").unwrap().unwrap().ino;
+        lower.list(top).unwrap();
+        for n in 0..5 {
+            fs::remove_dir_all(dir.path().join(format!("l{n}/top/d5"))).unwrap();
+        }
+        let all = known_after(&lower, &[b"d3", b"d0"], 2);
+        assert!((2..=5).contains(&all), "{all}");
+        lower.lookup(top, b"d5").unwrap_err();
+        lower.lookup(top, b"d4").unwrap().unwrap();
+    }
 }

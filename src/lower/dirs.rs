@@ -35,7 +35,7 @@ pub struct DirsLower {
     pub(super) shares: Arc<Shares>,
     root: Arc<DirNode>,
     table: Table,
-    ahead: Ahead,
+    pub(super) ahead: Ahead,
     pub(super) links: Vec<OnceLock<LinkMap>>,
     /// Where directories with redirects are in the tree.
     pub(super) moved: OnceLock<Vec<Vec<Vec<u8>>>>,
@@ -143,7 +143,10 @@ impl DirsLower {
 
     fn dir_attr(&self, dir: &DirNode) -> Result<Attr> {
         let fd = self.shares.part_fd(dir, &dir.parts[0])?;
-        let mut attr = loc::attr_of(&self.shares.stack.ownership.stat(Loc::Fd(fd.as_fd()))?, dir.id)?;
+        let mut attr = loc::attr_of(
+            &self.shares.stack.ownership.stat(Loc::Fd(fd.as_fd()))?,
+            dir.id,
+        )?;
         if dir.parts.len() > 1 {
             attr.nlink = 2 + self.shares.listing(dir)?.subdirs();
         }
@@ -191,9 +194,15 @@ impl DirsLower {
         }
         let (_, part) = Shares::part(parent, entry.layer)?;
         let fd = self.shares.part_fd(parent, part)?;
-        let st = self.shares.stack.ownership.stat(Loc::At(fd.as_fd(), name))?;
+        let st = self
+            .shares
+            .stack
+            .ownership
+            .stat(Loc::At(fd.as_fd(), name))?;
         let id = if st.st_nlink > 1 {
-            self.shares.space.linked(usize::from(entry.layer), st.st_ino)
+            self.shares
+                .space
+                .linked(usize::from(entry.layer), st.st_ino)
         } else {
             self.shares.space.node(st.st_dev, st.st_ino)
         };
@@ -370,7 +379,9 @@ impl DirsLower {
             let fd = open_read(Loc::At(dir.as_fd(), &name))?;
             match layer::metacopy(Loc::Fd(fd.as_fd()))? {
                 None => return Ok(fd),
-                Some(redirect) => (dirs, name) = self.shares.stack.data_of(&dirs, i, &name, redirect)?,
+                Some(redirect) => {
+                    (dirs, name) = self.shares.stack.data_of(&dirs, i, &name, redirect)?
+                }
             }
         }
         Err(Error::because(

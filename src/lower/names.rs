@@ -123,7 +123,12 @@ impl DirsLower {
         }
         let mut moved = Vec::new();
         // the lowest has nothing beneath it
-        let layers = self.shares.stack.layers.split_last().map_or(&[][..], |(_, l)| l);
+        let layers = self
+            .shares
+            .stack
+            .layers
+            .split_last()
+            .map_or(&[][..], |(_, l)| l);
         for (number, layer) in (0u16..).zip(layers) {
             for path in links::redirects(layer)? {
                 let found = match self.find_beneath(NodeId::ROOT, number, &path)? {

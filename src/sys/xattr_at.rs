@@ -94,3 +94,49 @@ fn call(call: impl FnOnce() -> Result<libc::c_long, Errno>) -> Option<Result<usi
         done => Some(done),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::{Loc, xattr};
+    use std::fs::{self, File};
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn a_name_in_a_directory_has_what_its_path_has() {
+        let dir = tempfile::tempdir_in(".").unwrap();
+        let path = |name: &str| dir.path().join(name);
+        fs::write(path("f"), "").unwrap();
+        std::os::unix::fs::symlink("f", path("link")).unwrap();
+        let long = vec![b'v'; 1000];
+        for (name, value) in [("user.a", &b"1"[..]), ("user.long", &long)] {
+            let flags = rustix::fs::XattrFlags::empty();
+            rustix::fs::setxattr(path("f"), name, value, flags).unwrap();
+        }
+        let fd = File::open(dir.path()).unwrap();
+        let at = |name| Loc::At(fd.as_fd(), name);
+        let file = at(b"f");
+        let open = File::open(path("f")).unwrap();
+        let list = xattr::list(file).unwrap();
+        assert_eq!(list, xattr::list(Loc::Open(open.as_fd())).unwrap());
+        assert_eq!(list, xattr::list(Loc::Fd(open.as_fd())).unwrap());
+        assert!(xattr::names(&list).any(|n| n == b"user.long"));
+        for (name, value) in [
+            ("user.a", Some(&b"1"[..])),
+            ("user.long", Some(&long)),
+            ("user.b", None),
+        ] {
+            let got = xattr::get(file, name.as_bytes()).unwrap();
+            assert_eq!(got.as_deref(), value, "{name}");
+        }
+        // the link itself has none, and is not followed
+        assert!(!xattr::list(at(b"link")).unwrap().starts_with(b"user."));
+        assert_eq!(xattr::get(at(b"link"), b"user.a").unwrap(), None);
+        let missing = xattr::get(at(b"none"), b"user.a").unwrap_err();
+        assert!(missing.is(nix::errno::Errno::ENOENT), "{missing}");
+        // a buffer that is too small
+        if let Some(done) = get(fd.as_fd(), b"f", b"user.long", &mut [0; 10]) {
+            assert_eq!(done, Err(Errno::RANGE));
+        }
+    }
+}
