@@ -1,9 +1,10 @@
 //! Users: names and numbers, looked up in the image.
 
+use crate::sys::loc;
 use crate::vfs::error::{Context, absent_ok};
 use crate::vfs::{Error, Result};
 use nix::errno::Errno;
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::fs::OFlags;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -26,11 +27,9 @@ const TABLE_MAX: u64 = 16 << 20;
 
 /// Opens a file or directory of a root file system, no link of which leads out of it.
 pub fn open_in(root: BorrowedFd<'_>, path: &str, flags: OFlags) -> Result<OwnedFd> {
-    let within = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     let path = path.trim_start_matches('/');
     let path = if path.is_empty() { "." } else { path };
-    let opened = rustix::fs::openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), within);
-    Ok(opened?)
+    loc::open_in_root(root, path.as_bytes(), flags)
 }
 
 fn table(root: BorrowedFd<'_>, path: &str) -> Result<String> {

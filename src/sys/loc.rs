@@ -191,6 +191,22 @@ pub fn open_beneath(root: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd> {
     }
 }
 
+/// Opens `path` as a process sees it that has `root` for its root: no link leads out of it, and none of a mounted
+/// /proc leads anywhere.
+pub fn open_in_root(root: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> Result<OwnedFd> {
+    use rustix::fs::ResolveFlags;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let mut tries = 1000;
+    loop {
+        let flags = flags | OFlags::CLOEXEC;
+        match rustix::fs::openat2(root, path, flags, Mode::empty(), resolve) {
+            // at a "..", while something was renamed or mounted anywhere: the kernel could not be sure
+            Err(rustix::io::Errno::AGAIN) if tries > 0 => tries -= 1,
+            opened => return Ok(opened?),
+        }
+    }
+}
+
 /// Opens the directory `path` beneath `root` for reading, following no link, by one system call.
 /// `None`: it cannot be done by one, or not at all; [`open_beneath`] says which.
 pub fn read_beneath(root: BorrowedFd<'_>, path: &[u8]) -> Option<OwnedFd> {
@@ -298,5 +314,36 @@ pub fn is_inside(dir: BorrowedFd<'_>, of: &Stat) -> Result<bool> {
             return Ok(false);
         }
         at = up;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    #[test]
+    fn renames_elsewhere_do_not_keep_a_path_from_being_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("root/a/b")).unwrap();
+        fs::write(dir.path().join("root/file"), "").unwrap();
+        let root = fs::File::open(dir.path().join("root")).unwrap();
+        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+        fs::create_dir(&from).unwrap();
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    fs::rename(&from, &to).unwrap();
+                    fs::rename(&to, &from).unwrap();
+                }
+            });
+            let path = [&b"a/b/../../".repeat(10)[..], b"../../file"].concat();
+            let open = |_| open_in_root(root.as_fd(), &path, OFlags::PATH).map(drop);
+            let failed = (0..300).map(open).find_map(Result::err);
+            stop.store(true, Ordering::Relaxed);
+            assert!(failed.is_none(), "{failed:?}");
+        });
     }
 }

@@ -1,10 +1,10 @@
 //! The two ends of a copy: looking a path up where it is to be looked up.
 
-use crate::sys::Loc;
+use crate::sys::{Loc, loc};
 use crate::vfs::error::Context;
 use crate::vfs::{Error, Kind, Result};
 use nix::errno::Errno;
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+use rustix::fs::{CWD, Mode, OFlags};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Symlinks that are followed in the last place of a path; the kernel's own limit.
@@ -131,15 +131,13 @@ impl Side<'_> {
 
     /// Opens a path, following all symlinks but, if the flags say so, the last.
     pub fn open(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd> {
-        let flags = flags | OFlags::CLOEXEC;
-        Ok(match self {
-            Side::Here => rustix::fs::openat(CWD, path, flags, Mode::empty())?,
-            Side::Root(root) => {
-                // a magic link of a mounted /proc leads anywhere
-                let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-                rustix::fs::openat2(root, path, flags, Mode::empty(), resolve)?
+        match self {
+            Side::Here => {
+                let flags = flags | OFlags::CLOEXEC;
+                Ok(rustix::fs::openat(CWD, path, flags, Mode::empty())?)
             }
-        })
+            Side::Root(root) => loc::open_in_root(*root, path, flags),
+        }
     }
 
     fn written(&self, path: &[u8]) -> Result<Written> {
