@@ -18,8 +18,9 @@ use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// Under fewer layers there is too little to gain.
 const LAYERS: usize = 3;
@@ -38,6 +39,9 @@ const WAITING: usize = 16;
 
 /// Directories met that nobody has asked for yet, at most.
 const MET: usize = 128;
+
+/// How long those are kept.
+const KEPT: Duration = Duration::from_secs(1);
 
 /// Larger directories, in bytes, are not met ahead.
 const LARGE: i64 = 32 * 1024;
@@ -180,25 +184,43 @@ impl Drop for Ahead {
     }
 }
 
+/// What there is to do.
+enum Next {
+    /// An entry to look at.
+    Entry(Arc<DirNode>, Arc<Listing>, usize),
+    /// Nothing, for a while.
+    Nothing,
+    End,
+}
+
 impl Queue {
-    /// The next entry to look at; `None` at the end.
-    fn next(&self) -> Option<(Arc<DirNode>, Arc<Listing>, usize)> {
+    /// What there is to do; waits for it, but no longer than `most`.
+    fn next(&self, most: Option<Duration>) -> Next {
         let mut state = self.state.lock();
         loop {
             if state.ends {
-                return None;
+                return Next::End;
             }
-            let Some(job) = state.waiting.back_mut() else {
-                state.sleeps = true;
-                self.more.wait(&mut state);
-                state.sleeps = false;
+            if let Some(job) = state.waiting.back_mut() {
+                if job.left > 0 {
+                    job.left -= 1;
+                    return Next::Entry(job.dir.clone(), job.listing.clone(), job.left);
+                }
+                state.waiting.pop_back();
                 continue;
-            };
-            if job.left > 0 {
-                job.left -= 1;
-                return Some((job.dir.clone(), job.listing.clone(), job.left));
             }
-            state.waiting.pop_back();
+            state.sleeps = true;
+            let late = match most {
+                Some(most) => self.more.wait_for(&mut state, most).timed_out(),
+                None => {
+                    self.more.wait(&mut state);
+                    false
+                }
+            };
+            state.sleeps = false;
+            if late && state.waiting.is_empty() {
+                return Next::Nothing;
+            }
         }
     }
 }
@@ -206,7 +228,15 @@ impl Queue {
 fn look(shares: &Shares, queue: &Queue) {
     // what was met is dropped again if nobody asks for it
     let mut met = VecDeque::new();
-    while let Some((dir, listing, at)) = queue.next() {
+    loop {
+        let (dir, listing, at) = match queue.next((!met.is_empty()).then_some(KEPT)) {
+            Next::Entry(dir, listing, at) => (dir, listing, at),
+            Next::Nothing => {
+                met = VecDeque::new();
+                continue;
+            }
+            Next::End => return,
+        };
         match look_at(shares, &dir, &listing, at) {
             Ok(Some(dir)) => {
                 if met.len() == MET {
@@ -239,8 +269,12 @@ fn look_at(
         return Ok(None);
     }
     let at = at as u32;
-    let known = |dir: &DirNode| dir.known.lock().get(&at).and_then(Weak::upgrade);
-    if known(dir).is_some() || place.stat()?.st_size > LARGE {
+    let known = dir
+        .known
+        .lock()
+        .get(&at)
+        .is_some_and(|d| d.strong_count() > 0);
+    if known || place.stat()?.st_size > LARGE {
         return Ok(None);
     }
     shares.meet(dir, listing, at, entry).map(Some)
@@ -274,22 +308,26 @@ mod tests {
         DirsLower::open(&paths, space, CookieKey::default(), Ownership::default()).unwrap()
     }
 
-    /// Directories known below `top` at last, when some of them were asked for.
-    fn known_after(lower: &DirsLower, asked: &[&[u8]], want: usize) -> usize {
+    /// Directories met below `top` at last, when some of them were asked for.
+    fn met_after(lower: &DirsLower, asked: &[&[u8]], want: usize) -> usize {
         let top = lower.lookup(NodeId::ROOT, b"top").unwrap().unwrap().ino;
         for name in asked {
             lower.lookup(top, name).unwrap().unwrap();
         }
         let dir = lower.dir(top).unwrap();
-        let known = || {
-            let known = dir.known.lock();
-            known.values().filter(|d| d.strong_count() > 0).count()
-        };
+        // also those that were given up since
+        let met = || dir.known.lock().len();
         let end = Instant::now() + Duration::from_secs(20);
-        while known() < want && Instant::now() < end {
+        while met() < want && Instant::now() < end {
             std::thread::sleep(Duration::from_millis(1));
         }
-        known()
+        met()
+    }
+
+    fn held(lower: &DirsLower, dir: NodeId) -> usize {
+        let dir = lower.dir(dir).unwrap();
+        let known = dir.known.lock();
+        known.values().filter(|d| d.strong_count() > 0).count()
     }
 
     #[test]
@@ -298,17 +336,27 @@ mod tests {
         let lower = over(dir.path(), 5);
         let several = Processors::allowed().unwrap().several();
         let all = if several { 6 } else { 2 };
-        assert_eq!(known_after(&lower, &[b"d3", b"d0"], all), all);
-        // what was met ahead is what is met otherwise
+        assert_eq!(met_after(&lower, &[b"d3", b"d0"], all), all);
+        // those that nobody asks for are given up; the others the kernel knows, and forgets
         let top = lower.lookup(NodeId::ROOT, b"top").unwrap().unwrap().ino;
-        let d5 = lower.lookup(top, b"d5").unwrap().unwrap();
-        assert_eq!(lower.list(d5.ino).unwrap().entries().len(), 5);
+        let end = Instant::now() + Duration::from_secs(20);
+        while held(&lower, top) > 2 && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(held(&lower, top), 2);
+
+        // what was met ahead is what is met otherwise
+        let met = over(&dir.path().join("met"), 5);
+        assert_eq!(met_after(&met, &[b"d3", b"d0"], all), all);
+        let top = met.lookup(NodeId::ROOT, b"top").unwrap().unwrap().ino;
+        let d5 = met.lookup(top, b"d5").unwrap().unwrap();
+        assert_eq!(met.list(d5.ino).unwrap().entries().len(), 5);
 
         let one = over(&dir.path().join("one"), 5);
-        assert_eq!(known_after(&one, &[b"d3"], 1), 1);
+        assert_eq!(met_after(&one, &[b"d3"], 1), 1);
         assert!(one.ahead.thread.get().is_none());
         let few = over(&dir.path().join("few"), 2);
-        assert_eq!(known_after(&few, &[b"d3", b"d0"], 2), 2);
+        assert_eq!(met_after(&few, &[b"d3", b"d0"], 2), 2);
         assert!(few.ahead.thread.get().is_none());
     }
 
@@ -317,7 +365,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         for _ in 0..20 {
             let lower = over(dir.path(), 5);
-            known_after(&lower, &[b"d3", b"d0"], 2);
+            met_after(&lower, &[b"d3", b"d0"], 2);
             let shares = Arc::downgrade(&lower.shares);
             drop(lower);
             assert!(shares.upgrade().is_none());
@@ -333,7 +381,7 @@ mod tests {
         for n in 0..5 {
             fs::remove_dir_all(dir.path().join(format!("l{n}/top/d5"))).unwrap();
         }
-        let all = known_after(&lower, &[b"d3", b"d0"], 2);
+        let all = met_after(&lower, &[b"d3", b"d0"], 2);
         assert!((2..=5).contains(&all), "{all}");
         lower.lookup(top, b"d5").unwrap_err();
         lower.lookup(top, b"d4").unwrap().unwrap();
