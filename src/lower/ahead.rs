@@ -72,7 +72,6 @@ struct Queue {
 struct State {
     /// The one asked for last at the end.
     waiting: VecDeque<Job>,
-    sleeps: bool,
     ends: bool,
 }
 
@@ -135,9 +134,7 @@ impl Ahead {
             listing: listing.clone(),
             left: listing.entries().len().min(MOST),
         });
-        if state.sleeps {
-            self.queue.more.notify_one();
-        }
+        self.queue.more.notify_one();
     }
 
     fn start(&self) -> Option<Thread> {
@@ -180,7 +177,9 @@ impl Drop for Ahead {
         }
         self.queue.more.notify_one();
         // it holds the layers open
-        thread.handle.join().ok();
+        if thread.handle.join().is_err() {
+            log::warn!("the thread that looked ahead had ended by a panic");
+        }
     }
 }
 
@@ -209,7 +208,6 @@ impl Queue {
                 state.waiting.pop_back();
                 continue;
             }
-            state.sleeps = true;
             let late = match most {
                 Some(most) => self.more.wait_for(&mut state, most).timed_out(),
                 None => {
@@ -217,7 +215,6 @@ impl Queue {
                     false
                 }
             };
-            state.sleeps = false;
             if late && state.waiting.is_empty() {
                 return Next::Nothing;
             }
