@@ -64,14 +64,28 @@ impl Reader {
         {
             return Ok(VecDeque::new());
         }
+        loop {
+            let newest = self.newest()?;
+            if let Some(found) = self.pass(newest, self.names()?)? {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// What has these names, without what was read: the oldest first. Nothing if there is a newer file by now: then
+    /// one may have got past the names, or was met later than an older one.
+    fn pass(
+        &self,
+        newest: Option<Part>,
+        names: impl Iterator<Item = PathBuf>,
+    ) -> Result<Option<VecDeque<Part>>> {
+        let current = self.current.as_ref().map(|part| part.id);
         let mut found: VecDeque<Part> = VecDeque::new();
-        // meanwhile a file may get the next number: from the newest on, none is missed that way
-        for path in std::iter::once(self.path.clone()).chain(self.earlier()?) {
-            let opened = absent_ok(File::open(&path).map_err(Error::from));
-            let Some(file) = opened.context(|| path.display().to_string())? else {
+        // each may get the next number meanwhile: from the newest on, none is missed that way
+        for path in names {
+            let Some(part) = Part::open(&path)? else {
                 continue;
             };
-            let part = Part::new(file)?;
             // this one and the older ones were read; one that is gone was older than all
             if current == Some(part.id) {
                 break;
@@ -80,11 +94,21 @@ impl Reader {
                 found.push_front(part);
             }
         }
-        Ok(found)
+        let id = |part: &Option<Part>| part.as_ref().map(|part| part.id);
+        Ok((id(&self.newest()?) == id(&newest)).then_some(found))
     }
 
-    /// The names of the files that are not written to any more, and the name that the last of them gets next.
-    fn earlier(&self) -> Result<impl Iterator<Item = PathBuf> + use<'_>> {
+    /// For a moment none may be there to be written to.
+    fn newest(&self) -> Result<Option<Part>> {
+        if let Some(part) = Part::open(&self.path)? {
+            return Ok(Some(part));
+        }
+        let mut opened = self.names()?.map(|path| Part::open(&path));
+        opened.find_map(Result::transpose).transpose()
+    }
+
+    /// The names of the files, the newest first, and the name that the last of them gets next.
+    fn names(&self) -> Result<impl Iterator<Item = PathBuf> + use<'_>> {
         let what = || self.path.display().to_string();
         let mut last = 0;
         let name = self.path.file_name().unwrap_or_default().to_string_lossy();
@@ -97,7 +121,8 @@ impl Reader {
                 .and_then(|e| e.strip_prefix(&*name)?.strip_prefix('.'));
             last = last.max(number.and_then(|n| n.parse::<u32>().ok()).unwrap_or(0));
         }
-        Ok((1..=last.saturating_add(1)).map(|n| earlier(&self.path, n)))
+        let earlier = (1..=last.saturating_add(1)).map(|n| earlier(&self.path, n));
+        Ok(std::iter::once(self.path.clone()).chain(earlier))
     }
 }
 
@@ -117,13 +142,18 @@ struct Part {
 }
 
 impl Part {
-    fn new(file: File) -> Result<Part> {
-        let meta = file.metadata().context(|| "log")?;
-        Ok(Part {
+    /// Nothing if there is none.
+    fn open(path: &Path) -> Result<Option<Part>> {
+        let what = || path.display().to_string();
+        let Some(file) = absent_ok(File::open(path).map_err(Error::from)).context(what)? else {
+            return Ok(None);
+        };
+        let meta = file.metadata().context(what)?;
+        Ok(Some(Part {
             file: BufReader::new(file),
             id: (meta.dev(), meta.ino()),
             at: 0,
-        })
+        }))
     }
 
     fn line(&mut self) -> Result<Option<Line<'static>>> {
@@ -196,6 +226,38 @@ mod tests {
         assert_eq!(rest.last(), Some(&99));
         // what is left of its own file, and then the last two: in order
         assert!(rest.is_sorted() && rest.first() == Some(&0), "{rest:?}");
+    }
+
+    #[test]
+    fn files_that_move_on_more_than_once_are_looked_at_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let mut recorder = limited(&path, 200);
+        let mut begin = |files: u32| {
+            let last = |reader: &Reader| reader.names().unwrap().count();
+            let reader = Reader::new(&path);
+            let before = last(&reader);
+            while last(&reader) < before + files as usize {
+                recorder.add(Stream::Stdout, b"a line\n").unwrap();
+            }
+        };
+        begin(2);
+        let reader = Reader::new(&path);
+        let newest = || reader.newest().unwrap();
+        let mut times = 0;
+        let moving = reader.names().unwrap().inspect(|_| {
+            times += 1;
+            begin(2);
+        });
+        // those that were met: the newest, then newer ones
+        assert!(reader.pass(newest(), moving).unwrap().is_none());
+        assert_eq!(times, 4);
+        let found = reader.pass(newest(), reader.names().unwrap()).unwrap();
+        let found: Vec<_> = found.unwrap().iter().map(|part| part.id).collect();
+        let names = (1..=10).rev().map(|n| earlier(&path, n));
+        let all = names.chain([path.clone()]);
+        let all: Vec<_> = all.map(|name| id_of(&name).unwrap().unwrap()).collect();
+        assert_eq!(found, all);
     }
 
     #[test]
