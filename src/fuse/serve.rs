@@ -34,7 +34,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{JoinHandle, Thread};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Stacks the layers, mounts them on `mountpoint` and serves the mount.
 ///
@@ -230,7 +230,7 @@ impl Ready {
     fn begin(adapter: Arc<Adapter>, mounted: Arc<Mounted>) -> Result<Ready> {
         session::begin(&adapter)?;
         may_pass_through(&adapter.options, &mounted)?;
-        let slow = Slow::default();
+        let slow = Slow::new()?;
         let rings = if adapter.agreed().io_uring {
             ring::start(&adapter, &slow)?
         } else {
@@ -279,10 +279,11 @@ impl Ready {
             readers.push(reader);
         }
         // what the first requests need, as those of a container's start, comes at once
-        std::thread::park_timeout(IDLE);
-        while running.load(Ordering::Acquire) > 0 {
+        let runs = || running.load(Ordering::Acquire) > 0;
+        pause(IDLE, &runs);
+        while runs() {
             match rooms.tidy() {
-                true => std::thread::park_timeout(IDLE),
+                true => pause(IDLE, &runs),
                 false => {
                     trim_memory();
                     std::thread::park();
@@ -295,6 +296,18 @@ impl Ready {
             ended = ended.and(reader.join().map_err(panicked).flatten());
         }
         ended
+    }
+}
+
+/// Lets time pass, as long as there is something to wait for. Whoever unparks this thread meanwhile does not
+/// shorten it: while many requests come, that would be each of them.
+fn pause(time: Duration, lasts: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while lasts() {
+        match time.checked_sub(begun.elapsed()) {
+            Some(left) if !left.is_zero() => std::thread::park_timeout(left),
+            _ => return,
+        }
     }
 }
 

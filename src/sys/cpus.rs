@@ -41,7 +41,7 @@ pub fn stay_on(cpus: &[u16]) -> Result<()> {
 }
 
 /// Processors that threads may run on.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Processors(CpuSet);
 
 impl Processors {
@@ -58,6 +58,11 @@ impl Processors {
     /// More than one.
     pub fn several(&self) -> bool {
         self.0.count() > 1
+    }
+
+    /// Lets a thread run on all of these.
+    pub fn open_to(&self, thread: Tid) -> Result<()> {
+        Ok(sched_setaffinity(Some(thread.0), &self.0)?)
     }
 
     /// Keeps a thread on these, but away from one of them.
