@@ -7,22 +7,19 @@
 
 mod live;
 
+use live::tasks::{LONG, SCHED_IDLE, look_up, policy, threads};
 use live::{Stack, may_mount, skip, text, wait_for};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
 
 const SWITCH: &str = "/sys/module/fuse/parameters/enable_uring";
-
-/// Longer than anything here takes, on a machine that does other things as well.
-const LONG: Duration = Duration::from_secs(20);
 
 fn offered() -> bool {
     fs::read_to_string(SWITCH).is_ok_and(|s| s.trim() == "Y")
@@ -36,24 +33,6 @@ fn may_use_io_uring() -> bool {
         }
         offered
     }
-}
-
-/// The threads of a process whose name begins so.
-fn threads(pid: i32, name: &str) -> Vec<PathBuf> {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-    tasks
-        .map(|task| task.unwrap().path())
-        .filter(|task| {
-            fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.starts_with(name))
-        })
-        .collect()
-}
-
-/// The 41st field of `stat`: the scheduling policy.
-fn policy(task: &Path) -> i32 {
-    let stat = fs::read_to_string(task.join("stat")).unwrap();
-    let after_name = stat.rsplit(") ").next().unwrap();
-    after_name.split(' ').nth(38).unwrap().parse().unwrap()
 }
 
 fn mounted(stack: &Stack, options: &str) -> i32 {
@@ -258,19 +237,6 @@ fn large_and_odd_by_the_device() {
     }
 }
 
-/// Looks up names that are not there, each a message, until told to stop.
-fn look_up(mnt: &Path, name: &str, stop: &AtomicBool) {
-    for i in 0u64.. {
-        if stop.load(Ordering::Relaxed) {
-            break;
-        }
-        assert!(fs::symlink_metadata(mnt.join(format!("{name}{i}"))).is_err());
-    }
-}
-
-/// The policy of a thread that yields.
-const SCHED_IDLE: i32 = 5;
-
 #[test]
 fn threads_yield_while_many_requests_come() {
     if !may_use_io_uring() {
@@ -291,53 +257,6 @@ fn threads_yield_while_many_requests_come() {
         assert!(seen, "not while requests come");
     });
     assert!(wait_for(LONG, || !yielding()), "for ever");
-}
-
-/// A thread that yields gets no processor while others want it, and nobody else could answer.
-#[test]
-fn where_others_want_the_processors_threads_do_not_yield() {
-    if !may_use_io_uring() {
-        return;
-    }
-    let stack = Stack::new(1);
-    // in the foreground: in a session of its own, it would compete with others as a session
-    let mut command = stack.command(&["--foreground", "-o", "io_uring=on"]);
-    let mut daemon = command.spawn().unwrap();
-    let pid = i32::try_from(daemon.id()).unwrap();
-    assert!(wait_for(LONG, || !threads(pid, "signals").is_empty()));
-    if threads(pid, "pace").is_empty() {
-        stack.umount();
-        daemon.wait().unwrap();
-        return skip("threads may not stop yielding here: CAP_SYS_NICE");
-    }
-    let rings = threads(pid, "ring-");
-    let stop = AtomicBool::new(false);
-    let (yielding, seen) = thread::scope(|scope| {
-        for i in 0..2 {
-            let (mnt, stop) = (&stack.mnt, &stop);
-            scope.spawn(move || look_up(mnt, &format!("c{i}-"), stop));
-        }
-        thread::sleep(Duration::from_millis(100)); // they yield by now
-        for _ in 0..2 * thread::available_parallelism().unwrap().get() {
-            scope.spawn(|| {
-                while !stop.load(Ordering::Relaxed) {
-                    std::hint::spin_loop();
-                }
-            });
-        }
-        thread::sleep(Duration::from_millis(500)); // it is tried again for shorter each time
-        let seen: Vec<bool> = (0..100)
-            .flat_map(|_| {
-                thread::sleep(Duration::from_millis(20));
-                rings.iter().map(|ring| policy(ring) == SCHED_IDLE)
-            })
-            .collect();
-        stop.store(true, Ordering::Relaxed);
-        (seen.iter().filter(|yields| **yields).count(), seen.len())
-    });
-    stack.umount();
-    daemon.wait().unwrap();
-    assert!(yielding * 4 < seen, "{yielding} of {seen} times");
 }
 
 /// What is known is asked of nobody: with the program that serves the mount stopped, files that

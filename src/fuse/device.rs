@@ -2,6 +2,7 @@
 
 use super::adapter::Adapter;
 use super::answer::Patience;
+use super::follow::Follower;
 use super::rooms::Rooms;
 use super::session::{Reply, longest_body, respond};
 use super::slow::Slow;
@@ -29,17 +30,21 @@ const HEAD: usize = BODY - OUT_HEADER;
 /// How long what needs no answer may wait for more of its kind.
 const GATHER: Duration = Duration::from_millis(10);
 
-/// Answers requests until the mount is gone. `gather`: they come by rings, but for those that need
+/// Answers requests until the mount is gone. Without a `follower`, they come by rings, but for those that need
 /// no answer. Each of these would wake this thread, at the cost of whoever caused it; so it lets
 /// some gather, which the kernel then hands over all at once.
 pub(super) fn serve(
     adapter: &Arc<Adapter>,
     slow: &Slow,
     rooms: &Arc<Rooms>,
-    gather: bool,
+    mut follower: Option<Follower>,
 ) -> Result<()> {
+    let gather = follower.is_none();
     let mut inbox = Inbox::new(FRONT + longest_body(&adapter.options), gather)?;
     loop {
+        if let Some(follower) = &follower {
+            follower.turn();
+        }
         let request = match inbox.receive(&adapter.device) {
             Ok(request) => request,
             // interrupted, or the request was taken back before it was read
@@ -47,6 +52,9 @@ pub(super) fn serve(
             Err(Errno::ENODEV | Errno::ECONNABORTED) => return Ok(()),
             Err(e) => return Err(e).context(|| "reading requests"),
         };
+        if let Some(follower) = &mut follower {
+            follower.heard(request);
+        }
         if !exchange(adapter, request, Patience::None, rooms)? {
             let (adapter, rooms, request) = (adapter.clone(), rooms.clone(), request.to_vec());
             slow.execute(move || slowly(&adapter, &rooms, &request));

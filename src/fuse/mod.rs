@@ -5,6 +5,7 @@ mod adapter;
 mod answer;
 mod backing;
 mod device;
+mod follow;
 mod init;
 mod mount;
 mod opens;
@@ -16,6 +17,7 @@ mod rooms;
 mod serve;
 mod session;
 mod slow;
+mod turn;
 mod unmount;
 mod wire;
 

@@ -4,7 +4,8 @@
 //! answered, the kernel looks for a processor to wake the caller on: the one that both are on is
 //! busy (with that thread), so it takes an idle one, if there is one. The next request then comes
 //! from there, and so caller and answers go to and fro, and each time a processor has to be woken
-//! from sleep, which takes several times as long as an answer does.
+//! from sleep, which takes several times as long as an answer does. The same is true of a thread that
+//! reads requests and stays where the caller is: [`super::follow`].
 //!
 //! A processor whose only task is a `SCHED_IDLE` one counts as idle. So while requests come, the
 //! threads that answer them have that policy, and the caller stays. It need not be many: the fewer
@@ -14,11 +15,13 @@
 //! other again. Where only the first of these two happened, no harm was done; after the second they
 //! stay like any other for a while.
 
+use super::turn::Turn;
+use crate::sys::cpus::Processors;
 use crate::sys::sched::{Tid, Times, may_stop_yielding};
 use crate::vfs::Result;
 use parking_lot::{Condvar, Mutex};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// How long a thread may be without a processor before that is noticed.
@@ -79,12 +82,21 @@ impl Pace {
 pub(super) struct Worker {
     tid: Tid,
     answered: AtomicU64,
+    yields: AtomicBool,
+    /// Where it may run when it does not yield, if it goes about: [`super::follow`].
+    anywhere: Option<Processors>,
+    /// The one that it followed a caller to.
+    at: AtomicU32,
     watch: Arc<Watch>,
 }
 
 /// Ends the watcher's sleep.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
+    tid: OnceLock<Tid>,
+    /// The last one that was followed.
+    caller: AtomicU32,
+    turn: Turn,
     asleep: AtomicBool,
     workers: Mutex<Vec<Arc<Worker>>>,
     wake: Condvar,
@@ -100,14 +112,95 @@ impl Worker {
             self.watch.wake.notify_one();
         }
     }
+
+    /// Whether it does.
+    pub(super) fn yields(&self) -> bool {
+        self.yields.load(Ordering::SeqCst)
+    }
+
+    /// Goes to the processor that a caller is on. So do all others, if the caller that was followed last was the
+    /// same. Then there need not be more than one thread for it: each that waits for the processor, too, costs
+    /// time.
+    pub(super) fn follow(&self, caller: u32, cpu: u16) {
+        let alone = self.watch.caller.swap(caller, Ordering::Relaxed) == caller;
+        if alone {
+            self.watch.turn.take(self.tid);
+        } else {
+            self.watch.turn.give();
+        }
+        let mut moved = false;
+        for worker in &*self.watch.workers.lock() {
+            if alone || worker.tid == self.tid {
+                moved |= worker.go(cpu);
+            }
+        }
+        // a processor that the watcher is on is not idle: the caller would be woken on another one
+        if moved
+            && let (Some(all), Some(watcher)) = (&self.anywhere, self.watch.tid.get())
+            && let Err(e) = all.keep_away(*watcher, cpu.into())
+        {
+            log::debug!("the watcher stays where it is: {e}");
+        }
+        // the watcher may have ended it meanwhile
+        if !self.yields() {
+            self.watch.turn.give();
+        }
+    }
+
+    /// Waits as long as another thread is to read requests, and not this one.
+    pub(super) fn turn(&self) {
+        self.watch.turn.wait(self.tid);
+    }
+
+    /// This thread reads none any more.
+    pub(super) fn leave(&self) {
+        self.watch.turn.give();
+    }
+
+    /// Whether it was elsewhere.
+    fn go(&self, cpu: u16) -> bool {
+        let here = u32::from(cpu);
+        if !self.yields() || self.at.swap(here, Ordering::SeqCst) == here {
+            return false;
+        }
+        // without it, each message costs more, and nothing else
+        if let Err(e) = self.tid.stay_on(cpu) {
+            log::trace!("a thread does not follow its callers to processor {cpu}: {e}");
+        }
+        if !self.yields() {
+            self.roam();
+        }
+        true
+    }
+
+    fn roam(&self) {
+        self.at.store(u32::MAX, Ordering::SeqCst);
+        let opened = self.anywhere.as_ref().map(|all| all.open_to(self.tid));
+        if let Some(Err(e)) = opened {
+            log::debug!("a thread that reads requests stays where it is: {e}");
+        }
+    }
+
+    fn set_yields(&self, yields: bool) -> Result<()> {
+        self.yields.store(yields, Ordering::SeqCst);
+        self.tid.yields(yields)?;
+        if !yields {
+            self.watch.turn.give();
+            self.roam();
+        }
+        Ok(())
+    }
 }
 
 impl Watch {
-    /// Adds this thread to those that are watched.
-    pub(super) fn join(self: &Arc<Watch>) -> Arc<Worker> {
+    /// Adds this thread to those that are watched. `anywhere`: where it may run, if it goes about.
+    pub(super) fn join(self: &Arc<Watch>, anywhere: Option<Processors>) -> Arc<Worker> {
         let worker = Arc::new(Worker {
             tid: Tid::current(),
             answered: AtomicU64::new(0),
+            yields: AtomicBool::new(false),
+            anywhere,
+            at: AtomicU32::new(u32::MAX),
             watch: self.clone(),
         });
         self.workers.lock().push(worker.clone());
@@ -127,7 +220,7 @@ impl Watch {
                     log::debug!("callers are no longer kept where they are: {e}");
                 }
                 for worker in &*self.workers.lock() {
-                    if let Err(e) = worker.tid.yields(false) {
+                    if let Err(e) = worker.set_yields(false) {
                         log::warn!("a thread that answers requests yields to all others: {e}");
                     }
                 }
@@ -136,6 +229,7 @@ impl Watch {
     }
 
     fn run(&self) -> Result<()> {
+        self.tid.get_or_init(Tid::current);
         let workers = self.workers.lock().clone();
         let times: Result<Vec<Times>> = workers.iter().map(|w| w.tid.times()).collect();
         let mut watched: Vec<_> = workers
@@ -161,8 +255,12 @@ impl Watch {
                         pace.waited
                     };
                     let yields = pace.tick(now, now - last, answered, waited);
+                    // there may be nothing to do, or it takes long: others can do what comes meanwhile
+                    if answered == before && self.turn.is_of(worker.tid) {
+                        self.turn.give();
+                    }
                     if yields != was {
-                        worker.tid.yields(yields)?;
+                        worker.set_yields(yields)?;
                     }
                     if yields || answered.wrapping_sub(before) >= ENOUGH {
                         quiet = 0;

@@ -120,7 +120,7 @@ fn serve(
         messages: Mutex::default(),
         waker: ring.waker(),
     });
-    let worker = watch.join();
+    let worker = watch.join(None);
     if ready.send(Ok(())).is_err() {
         return Ok(()); // another thread has failed
     }

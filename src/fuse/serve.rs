@@ -7,13 +7,16 @@
 //! number: the path may carry its successor by then.
 
 use super::adapter::Adapter;
+use super::follow::Follower;
 use super::mount::{Mounted, mount};
 use super::options::{Allow, Io, MountOptions};
+use super::pace::Watch;
 use super::rooms::Rooms;
 use super::slow::Slow;
 use super::{device, ring, session};
 use crate::overlay::{Config, Engine, MakeLower};
 use crate::sys::ancestry::Ancestry;
+use crate::sys::cpus::Processors;
 use crate::sys::fuse_dev::backing_open;
 use crate::sys::process::{
     Fork, close_inherited, fork, leave_caller, raise_file_limit, share_arenas, trim_memory,
@@ -33,6 +36,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
 use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
@@ -256,7 +260,7 @@ impl Ready {
             true => self.serve_by_device(&rooms),
             false => {
                 trim_memory();
-                device::serve(&self.adapter, &self.slow, &rooms, true)
+                device::serve(&self.adapter, &self.slow, &rooms, None)
             }
         };
         served.context(|| "serving the mount")
@@ -265,25 +269,37 @@ impl Ready {
     /// Threads read requests; this one looks after what they need.
     fn serve_by_device(&self, rooms: &Arc<Rooms>) -> Result<()> {
         let running = Arc::new(AtomicUsize::new(0));
+        let anywhere = Processors::allowed()?;
+        let watch = Arc::new(Watch::default());
+        let (joined, all_joined) = channel::<()>();
         let mut readers = Vec::new();
         for i in 0..self.adapter.options.threads.max(1) {
             let (adapter, slow, rooms) = (self.adapter.clone(), self.slow.clone(), rooms.clone());
             running.fetch_add(1, Ordering::AcqRel);
+            let (watch, anywhere) = (watch.clone(), anywhere.clone());
+            let joined = joined.clone();
             let end = End(running.clone(), std::thread::current());
             let reader = std::thread::Builder::new()
                 .name(format!("reader-{i}"))
                 .spawn(move || {
                     let _end = end;
-                    device::serve(&adapter, &slow, &rooms, false)
+                    let follower = Follower::new(watch.join(Some(anywhere)));
+                    drop(joined);
+                    device::serve(&adapter, &slow, &rooms, Some(follower))
                 })?;
             readers.push(reader);
         }
+        drop(joined);
+        all_joined.recv().ok(); // comes back when all have dropped their end
+        if anywhere.several() {
+            watch.start()?;
+        }
         // what the first requests need, as those of a container's start, comes at once
         let runs = || running.load(Ordering::Acquire) > 0;
-        pause(IDLE, &runs);
+        pause(IDLE, runs);
         while runs() {
             match rooms.tidy() {
-                true => pause(IDLE, &runs),
+                true => pause(IDLE, runs),
                 false => {
                     trim_memory();
                     std::thread::park();

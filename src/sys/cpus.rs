@@ -31,6 +31,22 @@ pub fn allowed(among: &[u16]) -> Result<Vec<u16>> {
     Ok(among.iter().filter(may).copied().collect())
 }
 
+/// The one that a thread of any process ran on last.
+pub fn last_of(thread: u32) -> Option<u16> {
+    // not that of the whole process, for which all of its threads are looked at
+    let stat = std::fs::read(format!("/proc/{thread}/task/{thread}/stat")).ok()?;
+    processor(std::str::from_utf8(stat.get(stat.iter().rposition(|b| *b == b')')?..)?).ok()?)
+}
+
+/// What comes after the name in `stat`: the processor is the 39th value, the name the second.
+fn processor(after_name: &str) -> Option<u16> {
+    after_name
+        .split_ascii_whitespace()
+        .nth(39 - 2)?
+        .parse()
+        .ok()
+}
+
 /// Keeps this thread on these processors.
 pub fn stay_on(cpus: &[u16]) -> Result<()> {
     let mut set = CpuSet::new();
@@ -38,6 +54,15 @@ pub fn stay_on(cpus: &[u16]) -> Result<()> {
         set.set((*cpu).into());
     }
     Ok(sched_setaffinity(None, &set)?)
+}
+
+impl Tid {
+    /// Keeps the thread on one processor.
+    pub fn stay_on(self, cpu: u16) -> Result<()> {
+        let mut set = CpuSet::new();
+        set.set(cpu.into());
+        Ok(sched_setaffinity(Some(self.0), &set)?)
+    }
 }
 
 /// Processors that threads may run on.
@@ -86,6 +111,15 @@ mod tests {
         assert_eq!(parse("0-2,5,7-8"), Some(vec![0, 1, 2, 5, 7, 8]));
         assert_eq!(parse(""), None);
         assert_eq!(parse("1-x"), None);
+    }
+
+    #[test]
+    fn where_a_thread_is() {
+        let here = u16::try_from(Processors::here()).unwrap();
+        stay_on(&[here]).unwrap();
+        let this = Tid::current().0.as_raw_pid().try_into().unwrap();
+        assert_eq!(last_of(this), Some(here));
+        assert_eq!(last_of(0), None);
     }
 
     #[test]

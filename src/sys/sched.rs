@@ -19,6 +19,11 @@ impl Tid {
         Tid(rustix::thread::gettid())
     }
 
+    /// What the system calls it, in this process's namespace.
+    pub fn number(self) -> i32 {
+        self.0.as_raw_pid()
+    }
+
     /// Lets the thread run only where nothing else wants to (`SCHED_IDLE`), or like any other
     /// (`SCHED_OTHER`).
     pub fn yields(self, to_all: bool) -> Result<()> {
@@ -33,7 +38,7 @@ impl Tid {
         let done = unsafe {
             libc::syscall(
                 libc::SYS_sched_setscheduler,
-                self.0.as_raw_pid(),
+                self.number(),
                 policy,
                 &raw const param,
             )
@@ -47,7 +52,7 @@ impl Tid {
 
     /// Its times, to be read again and again.
     pub fn times(self) -> Result<Times> {
-        let path = format!("/proc/self/task/{}/schedstat", self.0.as_raw_pid());
+        let path = format!("/proc/self/task/{}/schedstat", self.number());
         Ok(Times(File::open(&path).context(|| path)?))
     }
 }

@@ -6,6 +6,8 @@
 //! is printed past the harness's capture, so that `scripts/test.sh` can count it.
 #![allow(dead_code, reason = "each test crate uses a part of it")]
 
+pub mod tasks;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Write;

@@ -87,6 +87,17 @@ impl InHeader {
     pub fn parse(bytes: &[u8]) -> Result<(InHeader, &[u8])> {
         InHeader::read_from_prefix(bytes).map_err(|_| malformed("no header"))
     }
+
+    /// How many bytes of a file's data this request, or the answer to it, carries; `rest` follows the header.
+    pub fn data(&self, rest: &[u8]) -> u32 {
+        match self.opcode {
+            opcode::READ => ReadIn::read_from_prefix(rest).map_or(0, |(read, _)| read.size),
+            opcode::WRITE => self
+                .len
+                .saturating_sub((size_of::<InHeader>() + size_of::<WriteIn>()) as u32),
+            _ => 0,
+        }
+    }
 }
 
 impl<'a> Request<'a> {

@@ -1,0 +1,220 @@
+//! Where the threads run that answer requests, and when they make way for others.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod live;
+
+use live::tasks::{LONG, SCHED_IDLE, look_up, policy, status, threads};
+use live::{Stack, may_mount, skip, wait_for};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::fs;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
+
+const OFF: &str = "io_uring=off";
+
+/// The program that serves the mount, once it does. Nothing if threads may not make way here.
+fn serving(stack: &Stack, options: &str) -> Option<i32> {
+    stack.mount(&["-o", options]);
+    let [pid] = stack.daemons()[..] else {
+        panic!("daemons: {:?}", stack.daemons())
+    };
+    assert!(wait_for(LONG, || !threads(pid, "signals").is_empty()));
+    // it is begun before requests are read, and so before this is answered
+    fs::symlink_metadata(stack.mnt.join("nothing")).unwrap_err();
+    if threads(pid, "pace").is_empty() {
+        skip("threads may not make way here: one processor, or no CAP_SYS_NICE");
+        return None;
+    }
+    Some(pid)
+}
+
+/// The number of a processor, and keeps this thread on it.
+fn stay() -> String {
+    let all = sched_getaffinity(Pid::from_raw(0)).unwrap();
+    let cpu = (0..CpuSet::count()).rfind(|cpu| all.is_set(*cpu).unwrap());
+    let mut one = CpuSet::new();
+    one.set(cpu.unwrap()).unwrap();
+    sched_setaffinity(Pid::from_raw(0), &one).unwrap();
+    cpu.unwrap().to_string()
+}
+
+#[test]
+fn readers_go_to_the_processor_of_the_caller() {
+    if !may_mount() {
+        return;
+    }
+    let stack = Stack::new(1);
+    let Some(pid) = serving(&stack, OFF) else {
+        return;
+    };
+    let readers = threads(pid, "reader-");
+    let anywhere = status(&readers[0], "Cpus_allowed_list");
+    let places = || -> Vec<(String, i32)> {
+        let place = |reader| (status(reader, "Cpus_allowed_list"), policy(reader));
+        readers.iter().map(|reader| place(reader)).collect()
+    };
+    let stop = AtomicBool::new(false);
+    let (tell, told) = channel();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            tell.send(stay()).unwrap();
+            look_up(&stack.mnt, "a", &stop);
+        });
+        let there = (told.recv().unwrap(), SCHED_IDLE);
+        let seen = wait_for(LONG, || places().iter().all(|place| *place == there));
+        stop.store(true, Ordering::Relaxed);
+        assert!(seen, "{:?} instead of {there:?}", places());
+    });
+    let back = || places().iter().all(|place| *place == (anywhere.clone(), 0));
+    assert!(wait_for(LONG, back), "they stay: {:?}", places());
+    stack.umount();
+    assert!(wait_for(LONG, || stack.daemons().is_empty()), "it goes on");
+}
+
+/// The thread that answers may have to wait for a layer. As long as there are others, they answer others.
+#[test]
+fn a_reader_that_waits_does_not_keep_others_from_reading() {
+    if !may_mount() {
+        return;
+    }
+    let (beneath, stack) = (Stack::new(1), Stack::new(1));
+    beneath.mount(&["-o", OFF]);
+    let [pid_beneath] = beneath.daemons()[..] else {
+        panic!("daemons: {:?}", beneath.daemons())
+    };
+    fs::create_dir(stack.lowers[0].join("fast")).unwrap();
+    fs::create_dir(beneath.lowers[0].join("slow")).unwrap();
+    let opaque = ["-n", "trusted.overlay.opaque", "-v", "y"];
+    let mut setfattr = Command::new("setfattr");
+    let set = setfattr.args(opaque).arg(stack.lowers[0].join("fast"));
+    assert!(set.status().unwrap().success());
+    let mut mount = Command::new(live::VELLUM);
+    mount.args(["mount", "-o", OFF]);
+    for lower in [&stack.lowers[0], &beneath.mnt] {
+        mount.arg("--lower").arg(lower);
+    }
+    mount.arg(&stack.mnt);
+    assert!(mount.status().unwrap().success());
+    let [pid] = stack.daemons()[..] else {
+        panic!("daemons: {:?}", stack.daemons())
+    };
+    let (fast, slow) = (stack.mnt.join("fast"), stack.mnt.join("slow"));
+    assert!(fast.is_dir() && slow.is_dir());
+    let readers = threads(pid, "reader-");
+    let beneath = Pid::from_raw(pid_beneath);
+    for round in 0..5 {
+        let stop = AtomicBool::new(false);
+        thread::scope(|scope| {
+            // one caller, whose requests one thread reads after a while, and that waits then
+            scope.spawn(|| {
+                look_up(&fast, &format!("a{round}-"), &stop);
+                fs::symlink_metadata(slow.join(format!("{round}"))).unwrap_err();
+            });
+            thread::sleep(Duration::from_millis(100));
+            kill(beneath, Signal::SIGSTOP).unwrap();
+            stop.store(true, Ordering::Relaxed);
+            let (tell, told) = channel();
+            scope.spawn({
+                let fast = &fast;
+                move || {
+                    for i in 0..100 {
+                        let name = fast.join(format!("b{round}-{i}"));
+                        tell.send(fs::symlink_metadata(name).is_err()).ok();
+                    }
+                }
+            });
+            let answered = (0..100).all(|_| told.recv_timeout(LONG) == Ok(true));
+            kill(beneath, Signal::SIGCONT).unwrap();
+            assert!(answered, "round {round}");
+        });
+    }
+    assert!(readers.len() > 1, "with one reader, nobody else could");
+    stack.umount();
+}
+
+/// What gives back memory does it now and then, and not after each request.
+#[test]
+fn requests_wake_nobody_but_who_reads_them() {
+    if !may_mount() {
+        return;
+    }
+    let stack = Stack::new(1);
+    stack.mount(&["-o", OFF]);
+    let [pid] = stack.daemons()[..] else {
+        panic!("daemons: {:?}", stack.daemons())
+    };
+    for i in 0..3000 {
+        fs::symlink_metadata(stack.mnt.join(format!("{i}"))).unwrap_err();
+    }
+    let first = format!("/proc/{pid}/task/{pid}");
+    let woken = status(first.as_ref(), "voluntary_ctxt_switches");
+    assert!(woken.parse::<u32>().unwrap() < 300, "{woken} times");
+}
+
+/// A thread that yields gets no processor while others want it, and nobody else could answer.
+fn where_others_want_the_processors_they_do_not_yield(options: &str, name: &str) {
+    let stack = Stack::new(1);
+    // in the foreground: in a session of its own, it would compete with others as a session
+    let mut command = stack.command(&["--foreground", "-o", options]);
+    let mut daemon = command.spawn().unwrap();
+    let pid = i32::try_from(daemon.id()).unwrap();
+    assert!(wait_for(LONG, || !threads(pid, "signals").is_empty()));
+    fs::symlink_metadata(stack.mnt.join("nothing")).unwrap_err();
+    if threads(pid, "pace").is_empty() {
+        stack.umount();
+        daemon.wait().unwrap();
+        return skip("threads may not stop yielding here: CAP_SYS_NICE");
+    }
+    let answering = threads(pid, name);
+    let stop = AtomicBool::new(false);
+    let (yielding, seen) = thread::scope(|scope| {
+        for i in 0..2 {
+            let (mnt, stop) = (&stack.mnt, &stop);
+            scope.spawn(move || look_up(mnt, &format!("c{i}-"), stop));
+        }
+        thread::sleep(Duration::from_millis(100)); // they yield by now
+        for _ in 0..2 * thread::available_parallelism().unwrap().get() {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        thread::sleep(Duration::from_millis(500)); // it is tried again for shorter each time
+        let seen: Vec<bool> = (0..100)
+            .flat_map(|_| {
+                thread::sleep(Duration::from_millis(20));
+                answering.iter().map(|thread| policy(thread) == SCHED_IDLE)
+            })
+            .collect();
+        stop.store(true, Ordering::Relaxed);
+        (seen.iter().filter(|yields| **yields).count(), seen.len())
+    });
+    stack.umount();
+    daemon.wait().unwrap();
+    assert!(yielding * 4 < seen, "{yielding} of {seen} times");
+}
+
+#[test]
+fn where_others_want_the_processors_rings_do_not_yield() {
+    if !may_mount() {
+        return;
+    }
+    let offered = fs::read_to_string("/sys/module/fuse/parameters/enable_uring");
+    if !offered.is_ok_and(|s| s.trim() == "Y") {
+        return skip("this kernel's FUSE over io_uring is not there or not switched on");
+    }
+    where_others_want_the_processors_they_do_not_yield("io_uring=on", "ring-");
+}
+
+#[test]
+fn where_others_want_the_processors_readers_do_not_yield() {
+    if may_mount() {
+        where_others_want_the_processors_they_do_not_yield(OFF, "reader-");
+    }
+}
