@@ -20,8 +20,8 @@ use crate::sys::cpus::Processors;
 use crate::sys::sched::{Tid, Times, may_stop_yielding};
 use crate::vfs::Result;
 use parking_lot::{Condvar, Mutex};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// How long a thread may be without a processor before that is noticed.
@@ -93,7 +93,8 @@ pub(super) struct Worker {
 /// Ends the watcher's sleep.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
-    tid: OnceLock<Tid>,
+    /// Those that are not to be where callers are.
+    apart: Mutex<Vec<Tid>>,
     /// The last one that was followed.
     caller: AtomicU32,
     turn: Turn,
@@ -118,7 +119,7 @@ impl Worker {
         self.yields.load(Ordering::SeqCst)
     }
 
-    /// Goes to the processor that a caller is on. So do all others, if the caller that was followed last was the
+    /// Has it go to the processor that a caller is on. So do all others, if the caller that was followed last was the
     /// same. Then there need not be more than one thread for it: each that waits for the processor, too, costs
     /// time.
     pub(super) fn follow(&self, caller: u32, cpu: u16) {
@@ -134,12 +135,13 @@ impl Worker {
                 moved |= worker.go(cpu);
             }
         }
-        // a processor that the watcher is on is not idle: the caller would be woken on another one
-        if moved
-            && let (Some(all), Some(watcher)) = (&self.anywhere, self.watch.tid.get())
-            && let Err(e) = all.keep_away(*watcher, cpu.into())
-        {
-            log::debug!("the watcher stays where it is: {e}");
+        if moved && let Some(all) = &self.anywhere {
+            // a processor that one of these is on is not idle: the caller would be woken on another one
+            for thread in &*self.watch.apart.lock() {
+                if let Err(e) = all.keep_away(*thread, cpu.into()) {
+                    log::debug!("the watcher stays where it is: {e}");
+                }
+            }
         }
         // the watcher may have ended it meanwhile
         if !self.yields() {
@@ -208,10 +210,10 @@ impl Watch {
     }
 
     /// Watches, for as long as the process lives, if it may. Call when all have joined.
-    pub(super) fn start(self: Arc<Watch>) -> Result<()> {
+    pub(super) fn start(self: Arc<Watch>) -> Result<bool> {
         if !may_stop_yielding() {
             log::debug!("callers are not kept where they are: that needs CAP_SYS_NICE");
-            return Ok(());
+            return Ok(false);
         }
         std::thread::Builder::new()
             .name("pace".into())
@@ -225,11 +227,16 @@ impl Watch {
                     }
                 }
             })?;
-        Ok(())
+        Ok(true)
+    }
+
+    /// This thread is not to be where callers are.
+    pub(super) fn keep_away_too(&self) {
+        self.apart.lock().push(Tid::current());
     }
 
     fn run(&self) -> Result<()> {
-        self.tid.get_or_init(Tid::current);
+        self.keep_away_too();
         let workers = self.workers.lock().clone();
         let times: Result<Vec<Times>> = workers.iter().map(|w| w.tid.times()).collect();
         let mut watched: Vec<_> = workers

@@ -7,7 +7,7 @@
 //! number: the path may carry its successor by then.
 
 use super::adapter::Adapter;
-use super::follow::Follower;
+use super::follow::{Follower, Scout};
 use super::mount::{Mounted, mount};
 use super::options::{Allow, Io, MountOptions};
 use super::pace::Watch;
@@ -271,19 +271,21 @@ impl Ready {
         let running = Arc::new(AtomicUsize::new(0));
         let anywhere = Processors::allowed()?;
         let watch = Arc::new(Watch::default());
+        let scout = Arc::new(Scout::default());
         let (joined, all_joined) = channel::<()>();
         let mut readers = Vec::new();
         for i in 0..self.adapter.options.threads.max(1) {
             let (adapter, slow, rooms) = (self.adapter.clone(), self.slow.clone(), rooms.clone());
             running.fetch_add(1, Ordering::AcqRel);
-            let (watch, anywhere) = (watch.clone(), anywhere.clone());
+            let (watch, scout) = (watch.clone(), scout.clone());
+            let anywhere = anywhere.clone();
             let joined = joined.clone();
             let end = End(running.clone(), std::thread::current());
             let reader = std::thread::Builder::new()
                 .name(format!("reader-{i}"))
                 .spawn(move || {
                     let _end = end;
-                    let follower = Follower::new(watch.join(Some(anywhere)));
+                    let follower = Follower::new(watch.join(Some(anywhere)), scout);
                     drop(joined);
                     device::serve(&adapter, &slow, &rooms, Some(follower))
                 })?;
@@ -291,8 +293,8 @@ impl Ready {
         }
         drop(joined);
         all_joined.recv().ok(); // comes back when all have dropped their end
-        if anywhere.several() {
-            watch.start()?;
+        if anywhere.several() && watch.clone().start()? {
+            scout.start(watch)?;
         }
         // what the first requests need, as those of a container's start, comes at once
         let runs = || running.load(Ordering::Acquire) > 0;
