@@ -24,13 +24,16 @@ fn serving(stack: &Stack, options: &str) -> Option<i32> {
         panic!("daemons: {:?}", stack.daemons())
     };
     assert!(wait_for(LONG, || !threads(pid, "signals").is_empty()));
-    // it is begun before requests are read, and so before this is answered
-    fs::symlink_metadata(stack.mnt.join("nothing")).unwrap_err();
-    if threads(pid, "pace").is_empty() {
+    if !is_watched(pid) {
         skip("threads may not make way here: one processor, or no CAP_SYS_NICE");
         return None;
     }
     Some(pid)
+}
+
+/// Whether there is the thread that lets others make way; it comes after all others.
+fn is_watched(pid: i32) -> bool {
+    wait_for(Duration::from_secs(3), || !threads(pid, "pace").is_empty())
 }
 
 /// The number of a processor, and keeps this thread on it.
@@ -137,6 +140,31 @@ fn a_reader_that_waits_does_not_keep_others_from_reading() {
     stack.umount();
 }
 
+/// Much of what `/proc` says of a process waits while that executes a program, which waits for what is read of
+/// the program.
+#[test]
+fn programs_are_executed_while_readers_follow() {
+    if !may_mount() {
+        return;
+    }
+    let stack = Stack::new(1);
+    // large, so that it is not read at once
+    for i in 0..100 {
+        let copy = stack.lowers[0].join(format!("program{i}"));
+        fs::copy("/bin/bash", copy).unwrap();
+    }
+    let Some(_) = serving(&stack, OFF) else {
+        return;
+    };
+    // names that are not there, so that there are many requests
+    let line = "for f in \"$1\"/program*; do for i in 1 2 3 4 5 6 7 8; do [ ! -e $f.$i ] || exit 1; done; \
+                $f -c : || exit 1; done";
+    let mut sh = Command::new("timeout");
+    sh.args(["-s", "KILL", "60", "sh", "-c", line, "sh"]);
+    assert!(sh.arg(&stack.mnt).status().unwrap().success());
+    stack.umount();
+}
+
 /// What gives back memory does it now and then, and not after each request.
 #[test]
 fn requests_wake_nobody_but_who_reads_them() {
@@ -164,8 +192,7 @@ fn where_others_want_the_processors_they_do_not_yield(options: &str, name: &str)
     let mut daemon = command.spawn().unwrap();
     let pid = i32::try_from(daemon.id()).unwrap();
     assert!(wait_for(LONG, || !threads(pid, "signals").is_empty()));
-    fs::symlink_metadata(stack.mnt.join("nothing")).unwrap_err();
-    if threads(pid, "pace").is_empty() {
+    if !is_watched(pid) {
         stack.umount();
         daemon.wait().unwrap();
         return skip("threads may not stop yielding here: CAP_SYS_NICE");
