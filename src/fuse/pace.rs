@@ -185,12 +185,12 @@ impl Worker {
 
     fn set_yields(&self, yields: bool) -> Result<()> {
         self.yields.store(yields, Ordering::SeqCst);
-        self.tid.yields(yields)?;
         if !yields {
+            // first, for the thread may be gone
             self.watch.turn.give();
             self.roam();
         }
-        Ok(())
+        self.tid.yields(yields)
     }
 }
 
