@@ -12,8 +12,12 @@ use std::fs;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
+
+/// Each by itself: where others are busy, threads do not make way.
+static ONE: Mutex<()> = Mutex::new(());
 
 const OFF: &str = "io_uring=off";
 
@@ -48,6 +52,7 @@ fn stay() -> String {
 
 #[test]
 fn readers_go_to_the_processor_of_the_caller() {
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     if !may_mount() {
         return;
     }
@@ -82,6 +87,7 @@ fn readers_go_to_the_processor_of_the_caller() {
 /// The thread that answers may have to wait for a layer. As long as there are others, they answer others.
 #[test]
 fn a_reader_that_waits_does_not_keep_others_from_reading() {
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     if !may_mount() {
         return;
     }
@@ -144,6 +150,7 @@ fn a_reader_that_waits_does_not_keep_others_from_reading() {
 /// the program.
 #[test]
 fn programs_are_executed_while_readers_follow() {
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     if !may_mount() {
         return;
     }
@@ -168,6 +175,7 @@ fn programs_are_executed_while_readers_follow() {
 /// What gives back memory does it now and then, and not after each request.
 #[test]
 fn requests_wake_nobody_but_who_reads_them() {
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     if !may_mount() {
         return;
     }
@@ -229,6 +237,7 @@ fn where_others_want_the_processors_they_do_not_yield(options: &str, name: &str)
 
 #[test]
 fn where_others_want_the_processors_rings_do_not_yield() {
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     if !may_mount() {
         return;
     }
@@ -241,6 +250,7 @@ fn where_others_want_the_processors_rings_do_not_yield() {
 
 #[test]
 fn where_others_want_the_processors_readers_do_not_yield() {
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     if may_mount() {
         where_others_want_the_processors_they_do_not_yield(OFF, "reader-");
     }
