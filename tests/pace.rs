@@ -74,7 +74,8 @@ fn readers_go_to_the_processor_of_the_caller() {
             look_up(&stack.mnt, "a", &stop);
         });
         let there = (told.recv().unwrap(), SCHED_IDLE);
-        let seen = wait_for(LONG, || places().iter().all(|place| *place == there));
+        // one is enough for one caller; the others are as before after a while
+        let seen = wait_for(LONG, || places().contains(&there));
         stop.store(true, Ordering::Relaxed);
         assert!(seen, "{:?} instead of {there:?}", places());
     });
