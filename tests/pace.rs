@@ -233,7 +233,8 @@ fn where_others_want_the_processors_they_do_not_yield(options: &str, name: &str)
     });
     stack.umount();
     daemon.wait().unwrap();
-    assert!(yielding * 4 < seen, "{yielding} of {seen} times");
+    // without the watcher, always; it tries again now and then, as when the others are between two turns
+    assert!(yielding * 4 < seen * 3, "{yielding} of {seen} times");
 }
 
 #[test]
