@@ -233,7 +233,7 @@ fn where_others_want_the_processors_they_do_not_yield(options: &str, name: &str)
     });
     stack.umount();
     daemon.wait().unwrap();
-    // without the watcher, always; it tries again now and then, as when the others are between two turns
+    // always, if nobody took it back; it is tried again now and then
     assert!(yielding * 4 < seen * 3, "{yielding} of {seen} times");
 }
 

@@ -166,7 +166,7 @@ impl Worker {
             return false;
         }
         // without it, each message costs more, and nothing else
-        if let Err(e) = self.tid.stay_on(cpu) {
+        if let Err(e) = self.tid.stay_on(&[cpu]) {
             log::trace!("a thread does not follow its callers to processor {cpu}: {e}");
         }
         if !self.yields() {

@@ -16,6 +16,7 @@ use super::slow::Slow;
 use super::wire::{Args, InHeader, OutHeader, WRITE};
 use crate::sys::cpus;
 use crate::sys::process::trim_memory;
+use crate::sys::sched::Tid;
 use crate::sys::uring::{Message, Parts, Ring, Waker};
 use crate::vfs::error::Context;
 use crate::vfs::{Error, Result};
@@ -107,7 +108,7 @@ fn serve(
     watch: &Arc<Watch>,
     ready: &Sender<Result<()>>,
 ) -> Result<()> {
-    if let Err(e) = cpus::stay_on(&share.cpus) {
+    if let Err(e) = Tid::current().stay_on(&share.cpus) {
         log::debug!(
             "the thread of processors {:?} may run anywhere: {e}",
             share.cpus

@@ -91,7 +91,6 @@ impl Pool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::cpus;
     use crate::sys::sched::may_stop_yielding;
     use std::sync::Barrier;
 
@@ -102,7 +101,7 @@ mod tests {
         let (tell, told) = std::sync::mpsc::channel();
         let maker = std::thread::spawn(move || {
             let here = u16::try_from(Processors::here()).unwrap();
-            cpus::stay_on(&[here]).unwrap();
+            Tid::current().stay_on(&[here]).unwrap();
             if may_stop_yielding() {
                 Tid::current().yields(true).unwrap();
             }

@@ -47,20 +47,15 @@ fn processor(after_name: &str) -> Option<u16> {
         .ok()
 }
 
-/// Keeps this thread on these processors.
-pub fn stay_on(cpus: &[u16]) -> Result<()> {
-    let mut set = CpuSet::new();
-    for cpu in cpus {
-        set.set((*cpu).into());
-    }
-    Ok(sched_setaffinity(None, &set)?)
-}
-
 impl Tid {
-    /// Keeps the thread on one processor.
-    pub fn stay_on(self, cpu: u16) -> Result<()> {
+    /// Keeps the thread on these processors.
+    pub fn stay_on(self, cpus: &[u16]) -> Result<()> {
         let mut set = CpuSet::new();
-        set.set(cpu.into());
+        for cpu in cpus.iter().copied().map(usize::from) {
+            if cpu < CpuSet::MAX_CPU {
+                set.set(cpu);
+            }
+        }
         Ok(sched_setaffinity(Some(self.0), &set)?)
     }
 }
@@ -116,8 +111,8 @@ mod tests {
     #[test]
     fn where_a_thread_is() {
         let here = u16::try_from(Processors::here()).unwrap();
-        stay_on(&[here]).unwrap();
-        let this = Tid::current().0.as_raw_pid().try_into().unwrap();
+        Tid::current().stay_on(&[here]).unwrap();
+        let this = Tid::current().number().try_into().unwrap();
         assert_eq!(last_of(this), Some(here));
         assert_eq!(last_of(0), None);
     }
