@@ -73,7 +73,8 @@ fn without_io_uring_there_are_readers_only() {
 /// Memory that a process has for itself, in KiB.
 fn own_memory(pid: i32) -> u64 {
     let all = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
-    let line = all.lines().find(|l| l.starts_with("Private_Dirty:"));
+    // not "Private_Dirty": of a program that was just linked, its own pages are that, until they are on disk
+    let line = all.lines().find(|l| l.starts_with("Anonymous:"));
     let number = line.unwrap().split_whitespace().nth(1);
     number.unwrap().parse().unwrap()
 }
