@@ -38,7 +38,7 @@ impl Scout {
     pub(super) fn start(self: Arc<Scout>, watch: Arc<Watch>) -> Result<()> {
         let scout = std::thread::Builder::new().name("scout".into());
         scout.spawn(move || {
-            watch.keep_away_too();
+            watch.disturb_nobody();
             loop {
                 let (worker, caller) = self.wanted();
                 // the caller may be of another PID namespace, or gone

@@ -32,7 +32,19 @@ impl Tid {
         } else {
             libc::SCHED_OTHER
         };
-        let param = libc::sched_param { sched_priority: 0 };
+        self.schedule(policy, 0)
+    }
+
+    /// Lets the thread run before all that are like any other (`SCHED_FIFO`). It must be one that
+    /// never runs for long.
+    pub fn goes_first(self) -> Result<()> {
+        self.schedule(libc::SCHED_FIFO, 1)
+    }
+
+    fn schedule(self, policy: libc::c_int, priority: libc::c_int) -> Result<()> {
+        let param = libc::sched_param {
+            sched_priority: priority,
+        };
         // SAFETY: the structure lives until the call returns. Not by the library's function, which
         // some libraries lack.
         let done = unsafe {
