@@ -28,6 +28,9 @@ use std::time::{Duration, Instant};
 const TICK: Duration = Duration::from_millis(4);
 /// So many requests in a tick are enough to begin: a thousand in a second.
 const ENOUGH: u64 = 4;
+/// If a thread waits no longer than this for each, it is the callers who run meanwhile: one that reads requests
+/// is ready for the next one before it is sent.
+const LITTLE: Duration = Duration::from_micros(50);
 /// So many are many.
 const MANY: u64 = 20;
 /// After so many ticks without a request there are too few.
@@ -35,6 +38,9 @@ const QUIET: u32 = 4;
 /// How long not to try again, at first and at most.
 const PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// No caller has been followed yet.
+const NOBODY: u32 = 0;
 
 /// What the watcher knows of one thread.
 #[derive(Debug, Default)]
@@ -63,7 +69,7 @@ impl Pace {
         };
         if !self.yields {
             self.yields = count >= ENOUGH && self.again.is_none_or(|again| now >= again);
-        } else if waiting * 2 > elapsed {
+        } else if waiting * 2 > elapsed && waiting > LITTLE * u32::try_from(count).unwrap_or(u32::MAX) {
             self.pause = (self.pause * 2).clamp(PAUSE, LONGEST_PAUSE);
             self.again = Some(now + self.pause);
             self.yields = false;
@@ -120,10 +126,11 @@ impl Worker {
     }
 
     /// Has it go to the processor that a caller is on. So do all others, if the caller that was followed last was the
-    /// same. Then there need not be more than one thread for it: each that waits for the processor, too, costs
+    /// same, or this is the first. Then there need not be more than one thread for it: each that waits for the processor, too, costs
     /// time.
     pub(super) fn follow(&self, caller: u32, cpu: u16) {
-        let alone = self.watch.caller.swap(caller, Ordering::Relaxed) == caller;
+        let before = self.watch.caller.swap(caller, Ordering::Relaxed);
+        let alone = before == caller || before == NOBODY;
         if alone {
             self.watch.turn.take(self.tid);
         } else {
@@ -189,6 +196,10 @@ impl Worker {
             // first, for the thread may be gone
             self.watch.turn.give();
             self.roam();
+        } else if self.anywhere.is_some() {
+            // two would wait for the processor in turn, as if others wanted it, before the first look at callers
+            self.watch.caller.store(NOBODY, Ordering::Relaxed);
+            self.watch.turn.begin(self.tid);
         }
         self.tid.yields(yields)
     }

@@ -29,6 +29,13 @@ impl Turn {
         self.of.store(this.number(), Ordering::SeqCst);
     }
 
+    /// It is this thread's from now on, unless it is another's.
+    pub(super) fn begin(&self, this: Tid) {
+        let mine = this.number();
+        // either way it is one thread's
+        self.of.compare_exchange(0, mine, Ordering::SeqCst, Ordering::SeqCst).ok();
+    }
+
     /// It is everybody's again.
     pub(super) fn give(&self) {
         if self.of.swap(0, Ordering::SeqCst) != 0 {
