@@ -69,7 +69,9 @@ impl Pace {
         };
         if !self.yields {
             self.yields = count >= ENOUGH && self.again.is_none_or(|again| now >= again);
-        } else if waiting * 2 > elapsed && waiting > LITTLE * u32::try_from(count).unwrap_or(u32::MAX) {
+        } else if waiting * 2 > elapsed
+            && waiting > LITTLE * u32::try_from(count).unwrap_or(u32::MAX)
+        {
             self.pause = (self.pause * 2).clamp(PAUSE, LONGEST_PAUSE);
             self.again = Some(now + self.pause);
             self.yields = false;
@@ -354,6 +356,16 @@ mod tests {
             film.tick(ENOUGH, 0),
             "no harm was done, so it may at once again"
         );
+    }
+
+    #[test]
+    fn a_thread_that_waits_while_its_callers_run_goes_on_yielding() {
+        let mut film = Film::new();
+        assert!(film.tick(200, 60));
+        for _ in 0..3 {
+            assert!(film.tick(200, 60), "13 microseconds each");
+        }
+        assert!(!film.tick(40, 60), "others take as long as that");
     }
 
     #[test]

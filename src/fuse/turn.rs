@@ -33,7 +33,9 @@ impl Turn {
     pub(super) fn begin(&self, this: Tid) {
         let mine = this.number();
         // either way it is one thread's
-        self.of.compare_exchange(0, mine, Ordering::SeqCst, Ordering::SeqCst).ok();
+        self.of
+            .compare_exchange(0, mine, Ordering::SeqCst, Ordering::SeqCst)
+            .ok();
     }
 
     /// It is everybody's again.
@@ -72,9 +74,10 @@ mod tests {
         let (tell, told) = channel();
         std::thread::scope(|scope| {
             turn.wait(Tid::current());
-            turn.take(Tid::current());
+            turn.begin(Tid::current());
             turn.wait(Tid::current());
             scope.spawn(|| {
+                turn.begin(Tid::current());
                 turn.wait(Tid::current());
                 tell.send(()).unwrap();
             });
