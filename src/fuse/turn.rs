@@ -1,65 +1,66 @@
 //! Whose turn it is to read requests, of several threads that can.
+//!
+//! Without a lock: a thread that yields may be without a processor while it has one, and who gives the turn is
+//! who sees to it that such a thread gets a processor.
 
 use crate::sys::sched::Tid;
-use parking_lot::{Condvar, Mutex};
-use std::sync::atomic::{AtomicI32, Ordering};
+use rustix::thread::futex;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// The turn is everybody's.
+const ALL: u32 = 0;
 
 /// One thread's, or everybody's.
 #[derive(Debug, Default)]
-pub(super) struct Turn {
-    /// 0: everybody's.
-    of: AtomicI32,
-    waiting: Mutex<()>,
-    given: Condvar,
-}
+pub(super) struct Turn(AtomicU32);
 
 impl Turn {
     /// Waits as long as it is another thread's.
     pub(super) fn wait(&self, this: Tid) {
-        if self.is_anothers(this) {
-            let mut waiting = self.waiting.lock();
-            while self.is_anothers(this) {
-                self.given.wait(&mut waiting);
+        loop {
+            let of = self.0.load(Ordering::SeqCst);
+            if of == ALL || of == number(this) {
+                return;
             }
+            // comes back when it was given, when it is another's by now, or for no reason
+            futex::wait(&self.0, futex::Flags::PRIVATE, of, None).ok();
         }
     }
 
     /// It is this thread's from now on.
     pub(super) fn take(&self, this: Tid) {
-        self.of.store(this.number(), Ordering::SeqCst);
+        self.change(number(this));
     }
 
     /// It is this thread's from now on, unless it is another's.
     pub(super) fn begin(&self, this: Tid) {
-        let mine = this.number();
         // either way it is one thread's
-        self.of
-            .compare_exchange(0, mine, Ordering::SeqCst, Ordering::SeqCst)
+        self.0
+            .compare_exchange(ALL, number(this), Ordering::SeqCst, Ordering::SeqCst)
             .ok();
     }
 
     /// It is everybody's again.
     pub(super) fn give(&self) {
-        if self.of.swap(0, Ordering::SeqCst) != 0 {
-            self.wake();
+        self.change(ALL);
+    }
+
+    fn change(&self, to: u32) {
+        let before = self.0.swap(to, Ordering::SeqCst);
+        if before != ALL && before != to {
+            // fails for no address that is there
+            futex::wake(&self.0, futex::Flags::PRIVATE, i32::MAX.cast_unsigned()).ok();
         }
     }
 
     /// Whether it is this thread's alone.
     pub(super) fn is_of(&self, this: Tid) -> bool {
-        self.of.load(Ordering::SeqCst) == this.number()
+        self.0.load(Ordering::SeqCst) == number(this)
     }
+}
 
-    fn is_anothers(&self, this: Tid) -> bool {
-        let of = self.of.load(Ordering::SeqCst);
-        of != 0 && of != this.number()
-    }
-
-    fn wake(&self) {
-        // whoever has looked, and is about to wait, holds it
-        drop(self.waiting.lock());
-        self.given.notify_all();
-    }
+fn number(thread: Tid) -> u32 {
+    thread.number().cast_unsigned()
 }
 
 #[cfg(test)]
@@ -85,6 +86,26 @@ mod tests {
             assert!(long.is_err(), "it is another's");
             turn.give();
             told.recv().unwrap();
+        });
+    }
+
+    #[test]
+    fn a_turn_that_another_gets_ends_its_wait() {
+        let turn = Turn::default();
+        let (tell, told) = channel();
+        std::thread::scope(|scope| {
+            turn.take(Tid::current());
+            scope.spawn(|| {
+                tell.send(Tid::current()).unwrap();
+                turn.wait(Tid::current());
+                tell.send(Tid::current()).unwrap();
+            });
+            let other = told.recv().unwrap();
+            std::thread::sleep(Duration::from_millis(50));
+            turn.take(other);
+            let ended = told.recv_timeout(Duration::from_secs(20));
+            turn.give();
+            assert_eq!(ended, Ok(other));
         });
     }
 }
