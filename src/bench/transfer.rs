@@ -2,7 +2,9 @@
 
 use super::failure::{Failure, Result, Step, go_on};
 use super::manifest::{self, Entry, Manifest};
+use crate::sys::loc::is_whiteout;
 use crate::sys::{Loc, copy, xattr};
+use crate::vfs::whiteout::{AufsName, aufs_name, is_private_xattr};
 use crate::vfs::{Kind, SetTime, Time};
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 use std::collections::HashMap;
@@ -42,6 +44,10 @@ impl<'a> Copier<'a> {
         let src = Loc::At(self.from, &entry.path);
         let st = src.stat()?;
         let mode = Mode::from_raw_mode(0o700);
+        let name = entry.path.rsplit(|b| *b == b'/').next().unwrap_or_default();
+        if is_whiteout(&st) || aufs_name(name) != AufsName::Plain {
+            return Err(marked());
+        }
         match entry.kind {
             Kind::Dir => return Ok(rustix::fs::mkdirat(self.to, &*entry.path, mode)?),
             Kind::File => self.data(&src, &entry.path, &st)?,
@@ -70,6 +76,16 @@ impl<'a> Copier<'a> {
     }
 }
 
+/// Ends of the names of attributes that hide or replace what is beneath.
+const HIDING: [&[u8]; 4] = [b".opaque", b".redirect", b".metacopy", b".whiteout"];
+
+/// What is marked so would hide files in the layers that the tree is cut into.
+fn marked() -> Failure {
+    Failure::new(
+        "it hides files of a layer beneath, and nothing is beneath here: mount the layers, and give the mount",
+    )
+}
+
 fn attributes(from: Loc<'_>, to: Loc<'_>, st: &Stat) -> Result<()> {
     if rustix::process::geteuid().is_root() {
         to.chown(Some(st.st_uid), Some(st.st_gid))?;
@@ -79,6 +95,12 @@ fn attributes(from: Loc<'_>, to: Loc<'_>, st: &Stat) -> Result<()> {
     }
     let list = xattr::list(from)?;
     for name in xattr::names(&list) {
+        if is_private_xattr(name) {
+            match HIDING.iter().any(|mark| name.ends_with(mark)) {
+                true => return Err(marked()),
+                false => continue,
+            }
+        }
         if let Some(value) = xattr::get(from, name)? {
             // not every file system takes every attribute, and none is part of what is measured
             match xattr::set(to, name, &value, 0) {
@@ -110,16 +132,15 @@ pub fn tree(from: &Path, manifest: &Manifest, to: &Path) -> Result<()> {
     fs::create_dir(to).at("mkdir", to)?;
     let (src, dst) = (manifest::open(from)?, manifest::open(to)?);
     let mut copier = Copier::new(src.as_fd(), dst.as_fd());
+    let path = |entry: &Entry| from.join(OsStr::from_bytes(&entry.path));
     for entry in &manifest.entries {
         go_on()?;
-        copier
-            .copy(entry)
-            .at("copy", &from.join(OsStr::from_bytes(&entry.path)))?;
+        copier.copy(entry).at("copy", &path(entry))?;
     }
     for entry in manifest.of(Kind::Dir) {
-        copier.finish(&entry.path)?;
+        copier.finish(&entry.path).at("copy", &path(entry))?;
     }
-    copier.finish(b"")
+    copier.finish(b"").at("copy", from)
 }
 
 /// Removes a tree and everything in it; one that is not there is fine.

@@ -103,6 +103,47 @@ fn an_image_of_the_store_can_be_the_tree() {
 }
 
 #[test]
+fn a_layer_that_hides_files_is_no_tree() {
+    if !live::may_mount() {
+        return;
+    }
+    let _one = ONE.lock().unwrap_or_else(|e| e.into_inner());
+    let s = scratch();
+    let inner = s.dir("inner").unwrap();
+    for how in ["device", "name", "attribute"] {
+        let layer = s.dir(how).unwrap();
+        tree::generate(&layer, 30, Shape::Usual, 7).unwrap();
+        let usr = layer.join("usr");
+        match how {
+            "device" => {
+                use rustix::fs::{CWD, FileType, Mode, mknodat};
+                let whiteout = usr.join("gone");
+                mknodat(CWD, whiteout, FileType::CharacterDevice, Mode::empty(), 0).unwrap();
+            }
+            "name" => fs::write(usr.join(".wh.gone"), "").unwrap(),
+            _ => {
+                let flags = rustix::fs::XattrFlags::empty();
+                rustix::fs::setxattr(usr, "trusted.overlay.opaque", b"y", flags).unwrap();
+            }
+        }
+        let mut bench = Command::new(env!("CARGO_BIN_EXE_vellum"));
+        bench
+            .args(["bench", "--quiet", "--rounds", "1", "--layers", "2"])
+            .args(["--peers", "overlayfs", "--ops", "find", "--scratch"])
+            .arg(&inner)
+            .arg("--tree")
+            .arg(&layer);
+        let done = bench.output().unwrap();
+        let text = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert!(!done.status.success(), "{how}: {done:?}");
+        assert!(
+            text.contains("usr") && text.contains("hides files"),
+            "{how}: {text}"
+        );
+    }
+}
+
+#[test]
 fn the_results_are_json_with_raw_samples() {
     if !live::may_mount() {
         return;
