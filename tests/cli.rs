@@ -420,3 +420,42 @@ fn what_a_process_says_to_itself_is_refused_from_others() {
         no_lock.stderr
     );
 }
+
+/// Nothing has to be loaded first, and one volume that is damaged does not hide another.
+#[test]
+fn volumes_need_no_image() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("store");
+    let volume = |args: &[&str]| {
+        let mut command = Command::new(VELLUM);
+        ran(command
+            .arg("volume")
+            .args(args)
+            .arg("--root")
+            .arg(&root)
+            .output()
+            .unwrap())
+    };
+    for name in ["first", "second"] {
+        let made = volume(&["create", name]);
+        assert_eq!(
+            (made.code, made.stdout),
+            (0, format!("{name}\n")),
+            "{}",
+            made.stderr
+        );
+    }
+    fs::write(root.join("vellum/volumes/first/volume.json"), "{").unwrap();
+    let listed = volume(&["ls", "--quiet"]);
+    assert_eq!(
+        (listed.code, &*listed.stdout),
+        (0, "second\n"),
+        "{}",
+        listed.stderr
+    );
+    assert!(
+        listed.stderr.contains("volume \"first\""),
+        "{}",
+        listed.stderr
+    );
+}

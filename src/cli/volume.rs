@@ -87,7 +87,7 @@ impl Create {
         };
         check_volume_name(&name)?;
         let record = Record::now(self.name.is_none(), super::run::labels(&self.label)?);
-        let store = self.store.open()?;
+        let store = self.store.create()?;
         let all = store.lock_volumes()?;
         store.make_volume(&all, &name, &record, true)?;
         Ok(super::print(&format!("{name}\n")))

@@ -182,7 +182,7 @@ impl Store {
         Volume::of(self.root(), name)
     }
 
-    /// All volumes, by name.
+    /// All volumes, by name. Of one that cannot be read a warning tells; it says nothing of the others.
     pub fn volumes(&self) -> Result<Vec<Volume>> {
         let dir = self.volumes_dir();
         let listed = absent_ok(fs::read_dir(&dir).map_err(Error::from));
@@ -195,8 +195,14 @@ impl Store {
             names.extend(name.filter(|n| check_volume_name(n).is_ok()));
         }
         names.sort();
-        let there = |name: &String| absent_ok(self.volume(name)).transpose();
-        names.iter().filter_map(there).collect()
+        let there = |name: &String| match absent_ok(self.volume(name)) {
+            Ok(volume) => volume,
+            Err(e) => {
+                log::warn!("{e}");
+                None
+            }
+        };
+        Ok(names.iter().filter_map(there).collect())
     }
 
     /// Removes a volume with all that is in it, which nobody uses.
@@ -283,6 +289,12 @@ mod tests {
         store.sweep_volumes().unwrap();
         assert!(store.make_volume(&all, "v3", &record, true).is_err());
         assert!(stray.join(DATA).exists());
+        // one that cannot be read is no reason to hide the others
+        let odd = store.volumes_dir().join("v4");
+        fs::create_dir_all(&odd).unwrap();
+        fs::write(odd.join(RECORD), "{").unwrap();
+        assert!(store.volume("v4").unwrap_err().is(Errno::EBADMSG));
+        assert_eq!(store.volumes().unwrap(), std::slice::from_ref(&volume));
         store.remove_volume(&all, &volume).unwrap();
         assert_eq!(store.volumes().unwrap(), []);
         assert!(store.volume("v1").unwrap_err().is(Errno::ENOENT));
