@@ -11,8 +11,8 @@
 //! threads that answer them have that policy, and the caller stays. It need not be many: the fewer
 //! they are, the deeper is the sleep of the other processor. But such a thread does not run while any
 //! other task wants its processor. So they are watched by a thread that does: once no more requests
-//! come, or the threads have waited for a processor most of the time, they are scheduled like any
-//! other again. Where only the first of these two happened, no harm was done; after the second they
+//! come, or the threads have waited for a processor most of the time, and long for each request,
+//! they are scheduled like any other again. Where only the first of these two happened, no harm was done; after the second they
 //! stay like any other for a while.
 
 use super::turn::Turn;
@@ -128,8 +128,8 @@ impl Worker {
     }
 
     /// Has it go to the processor that a caller is on. So do all others, if the caller that was followed last was the
-    /// same, or this is the first. Then there need not be more than one thread for it: each that waits for the processor, too, costs
-    /// time.
+    /// same, or none was. Then there need not be more than one thread for it: each that waits for the processor, too,
+    /// costs time.
     pub(super) fn follow(&self, caller: u32, cpu: u16) {
         let before = self.watch.caller.swap(caller, Ordering::Relaxed);
         let alone = before == caller || before == NOBODY;
