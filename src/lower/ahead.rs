@@ -358,6 +358,21 @@ mod tests {
     }
 
     #[test]
+    fn a_directory_that_two_threads_meet_at_once_is_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let lower = over(dir.path(), 5);
+        let top = lower.lookup(NodeId::ROOT, b"top").unwrap().unwrap().ino;
+        let top = lower.dir(top).unwrap();
+        let listing = lower.shares.listing(&top).unwrap();
+        // as if neither had seen that the other was about to
+        let meet = || lower.shares.meet(&top, &listing, 0, &listing.entries()[0]);
+        let (first, second) = (meet().unwrap(), meet().unwrap());
+        assert!(Arc::ptr_eq(&first, &second));
+        drop((first, second));
+        assert_eq!(meet().unwrap().parts.len(), 5);
+    }
+
+    #[test]
     fn it_ends_with_its_layers_and_holds_none_of_them_open() {
         let dir = tempfile::tempdir().unwrap();
         for _ in 0..20 {

@@ -12,7 +12,7 @@ use lru::LruCache;
 use nix::errno::Errno;
 use parking_lot::Mutex;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// Directories of layers kept open at most.
 const OPEN_DIRS: usize = 8192;
@@ -89,7 +89,14 @@ impl Shares {
         let layers = met.parts.iter().map(|part| (id, part.layer));
         let fds: Vec<_> = layers.zip(met.fds.into_iter().map(Arc::new)).collect();
         let dir = Arc::new(DirNode::new(id, place, met.parts, met.listing));
-        parent.known.lock().insert(at, Arc::downgrade(&dir));
+        {
+            let mut known = parent.known.lock();
+            // another thread may have met it meanwhile, and somebody may refer to what that one has made
+            if let Some(first) = known.get(&at).and_then(Weak::upgrade) {
+                return Ok(first);
+            }
+            known.insert(at, Arc::downgrade(&dir));
+        }
         // the topmost last: it is the one that is used most
         let evicted: Vec<_> = {
             let mut open = self.open.lock();
