@@ -118,6 +118,8 @@ impl Line {
         let mut draft = Draft::default();
         // what fuse-overlayfs mounts with
         draft.mount.flags = MsFlags::MS_NODEV | MsFlags::MS_NOATIME;
+        // containers run programs and install files: each close would have the next stat ask for the file's blocks
+        draft.mount.writeback = false;
         Line {
             draft,
             options: Vec::new(),

@@ -82,6 +82,8 @@ const HONOURED: &[(&str, Check)] = &[
         !r.mount.fsync && r.mount.flags == DEFAULT_FLAGS
     }),
     ("volatile", |r| !r.mount.fsync && upper(r).volatile),
+    ("writeback", |r| r.mount.writeback),
+    ("writeback=1", |r| r.mount.writeback),
     ("writeback=0", |r| !r.mount.writeback),
     ("threaded=0", |r| r.mount.threads == 1),
     ("threaded=1", |r| r.mount.threads > 1),
@@ -98,6 +100,11 @@ const HONOURED: &[(&str, Check)] = &[
 ];
 
 const DEFAULT_FLAGS: MsFlags = MsFlags::MS_NODEV.union(MsFlags::MS_NOATIME);
+
+#[test]
+fn a_mount_of_a_container_sends_writes_at_once() {
+    assert!(!with("ro").mount.writeback);
+}
 
 #[test]
 fn honoured() {

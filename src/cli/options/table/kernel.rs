@@ -69,7 +69,7 @@ pub const SPEED: &[Opt] = &[
     honoured(
         "writeback",
         "[=0|1]",
-        "`1`, the default: the kernel gathers writes; what it has not sent when the server dies is lost. `0`: each write is sent at once, and a file's blocks stay known when it is closed. Without an upper always `0`",
+        "`1`, the default of `vellum mount`: the kernel gathers writes; what it has not sent when the server dies is lost. `0`, that of `vellum-overlayfs` and fstab: each write is sent at once, and a file's blocks stay known when it is closed. Without an upper always `0`",
         |d, v| {
             d.mount.writeback = v.switch()?;
             Ok(())
