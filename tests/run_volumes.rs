@@ -162,6 +162,29 @@ fn a_volume_in_use_stays() {
 }
 
 #[test]
+fn a_volume_that_cannot_be_read_goes_by_force() {
+    if !may_run() {
+        return;
+    }
+    let bed = Bed::new();
+    bed.ok(&["run", "--name", "c", "-v", "data:/d", "bb:1", "true"]);
+    let record = data(&bed, "data").with_file_name("volume.json");
+    std::fs::write(&record, "{").unwrap();
+    let (_, err) = bed.code(&["volume", "rm", "data"], 1);
+    assert!(err.contains("'vellum volume rm -f data'"), "{err}");
+    // it is used all the same
+    let (_, err) = bed.code(&["volume", "rm", "-f", "data"], 1);
+    assert!(err.contains("in use by container \"c\""), "{err}");
+    bed.ok(&["rm", "c"]);
+    assert_eq!(bed.ok(&["volume", "rm", "-f", "data"]), "data\n");
+    assert!(!record.exists());
+    assert_eq!(names(&bed), [""; 0]);
+    bed.ok(&["volume", "create", "data"]);
+    bed.ok(&["volume", "rm", "data"]);
+    bed.nothing_is_left();
+}
+
+#[test]
 fn volumes_without_a_name_go_when_they_are_told_to() {
     if !may_run() {
         return;

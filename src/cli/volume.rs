@@ -247,12 +247,12 @@ impl Inspect {
 #[command(after_help = "\
 Examples:
   vellum volume rm data
-  vellum volume rm -f data      # no failure if there is none")]
+  vellum volume rm -f data      # no failure if there is none, or if its record cannot be read")]
 struct Rm {
     #[command(flatten)]
     store: StoreArgs,
 
-    /// One that is not there is no failure
+    /// One that is not there is no failure, and one whose record cannot be read is removed
     #[arg(short, long)]
     force: bool,
 
@@ -268,7 +268,7 @@ impl Rm {
         let store = self.store.open()?;
         let mut code = ExitCode::SUCCESS;
         for name in &self.names {
-            match run::remove_volume(&store, name) {
+            match run::remove_volume(&store, name, self.force) {
                 Err(e) if self.force && e.is(Errno::ENOENT) => {}
                 Err(e) => {
                     complain("volume rm", &e);

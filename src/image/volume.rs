@@ -72,8 +72,7 @@ impl Volume {
         let read = absent_ok(fs::read(dir.join(RECORD)).map_err(Error::from)).context(what)?;
         // an empty record is what a crash leaves of one that was not to last
         let Some(text) = read.filter(|text| !text.is_empty()) else {
-            let why = format!("no such volume: {name}");
-            return Err(Error::because(Errno::ENOENT, why));
+            return Err(missing(name));
         };
         let record = serde_json::from_slice(&text)
             .map_err(|e| Error::because(Errno::EBADMSG, format!("volume {name:?}: {e}")))?;
@@ -103,6 +102,10 @@ impl Volume {
     pub fn disk_use(&self) -> Result<u64> {
         store::disk_use(&self.dir)
     }
+}
+
+fn missing(name: &str) -> Error {
+    Error::because(Errno::ENOENT, format!("no such volume: {name}"))
 }
 
 /// True for what a crash leaves of a volume that was not to last.
@@ -180,6 +183,20 @@ impl Store {
     /// A volume that is there.
     pub fn volume(&self, name: &str) -> Result<Volume> {
         Volume::of(self.root(), name)
+    }
+
+    /// One that is there, whatever its record is: to be removed.
+    pub fn volume_unread(&self, name: &str) -> Result<Volume> {
+        check_volume_name(name)?;
+        let dir = self.volumes_dir().join(name);
+        if !dir.is_dir() {
+            return Err(missing(name));
+        }
+        Ok(Volume {
+            name: name.to_owned(),
+            record: Record::default(),
+            dir,
+        })
     }
 
     /// All volumes, by name. Of one that cannot be read a warning tells; it says nothing of the others.
@@ -295,6 +312,12 @@ mod tests {
         fs::write(odd.join(RECORD), "{").unwrap();
         assert!(store.volume("v4").unwrap_err().is(Errno::EBADMSG));
         assert_eq!(store.volumes().unwrap(), std::slice::from_ref(&volume));
+        for odd in ["v3", "v4"] {
+            let odd = store.volume_unread(odd).unwrap();
+            store.remove_volume(&all, &odd).unwrap();
+            assert!(!odd.dir().exists());
+        }
+        assert!(store.volume_unread("v4").unwrap_err().is(Errno::ENOENT));
         store.remove_volume(&all, &volume).unwrap();
         assert_eq!(store.volumes().unwrap(), []);
         assert!(store.volume("v1").unwrap_err().is(Errno::ENOENT));

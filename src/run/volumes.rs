@@ -124,10 +124,19 @@ pub fn users(store: &Store) -> Result<BTreeMap<String, BTreeSet<String>>> {
     Ok(users)
 }
 
-/// Removes a volume, unless a container uses it.
-pub fn remove(store: &Store, name: &str) -> Result<()> {
+/// Removes a volume, unless a container uses it. `unread`: also one whose record cannot be read.
+pub fn remove(store: &Store, name: &str, unread: bool) -> Result<()> {
     let all = store.lock_volumes()?;
-    let volume = store.volume(name)?;
+    let volume = match unread {
+        true => store.volume_unread(name),
+        false => store.volume(name).map_err(|e| {
+            if !e.is(Errno::EBADMSG) {
+                return e;
+            }
+            let why = format!("{}; 'vellum volume rm -f {name}' removes it", e.reason());
+            Error::because(Errno::EBADMSG, why)
+        }),
+    }?;
     let users = users(store)?;
     if let Some(first) = users.get(name).and_then(BTreeSet::first) {
         let why = format!(
