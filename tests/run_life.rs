@@ -441,7 +441,9 @@ fn a_read_only_store_and_a_full_disk_are_told() {
         "bb:1",
         "bb-1",
     ]);
-    let (out, err) = bed.code(&args("dd if=/dev/zero of=/f bs=1M count=50; echo $?"), 0);
+    // not at once: runc writes its pid file, on the same disk, when the container runs already
+    let line = "sleep 1; dd if=/dev/zero of=/f bs=1M count=50; echo $?";
+    let (out, err) = bed.code(&args(line), 0);
     assert!(out == "1\n" && err.contains("No space left"), "{out}{err}");
     let filled = fs::write(bed.at("small/fill"), vec![0; 12 << 20]);
     assert!(filled.is_err());
