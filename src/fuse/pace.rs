@@ -12,8 +12,8 @@
 //! they are, the deeper is the sleep of the other processor. But such a thread does not run while any
 //! other task wants its processor. So they are watched by a thread that does: once no more requests
 //! come, or the threads have waited for a processor most of the time, and long for each request,
-//! they are scheduled like any other again. Where only the first of these two happened, no harm was done; after the second they
-//! stay like any other for a while.
+//! they are scheduled like any other again. Where only the first of these two happened, no harm was
+//! done; after the second they stay like any other for a while.
 
 use super::turn::Turn;
 use crate::sys::cpus::Processors;
