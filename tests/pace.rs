@@ -40,14 +40,28 @@ fn is_watched(pid: i32) -> bool {
     wait_for(Duration::from_secs(3), || !threads(pid, "pace").is_empty())
 }
 
-/// The number of a processor, and keeps this thread on it.
-fn stay() -> String {
-    let all = sched_getaffinity(Pid::from_raw(0)).unwrap();
-    let cpu = (0..CpuSet::count()).rfind(|cpu| all.is_set(*cpu).unwrap());
+/// Whether a mount can be by io_uring here.
+fn io_uring_is_offered() -> bool {
+    let offered = fs::read_to_string("/sys/module/fuse/parameters/enable_uring");
+    let is_on = offered.is_ok_and(|s| s.trim() == "Y");
+    if !is_on {
+        skip("this kernel's FUSE over io_uring is not there or not switched on");
+    }
+    is_on
+}
+
+/// The processors that a thread may run on.
+fn processors(thread: i32) -> Vec<usize> {
+    let set = sched_getaffinity(Pid::from_raw(thread)).unwrap();
+    let all = 0..CpuSet::count();
+    all.filter(|cpu| set.is_set(*cpu).unwrap()).collect()
+}
+
+/// Keeps this thread on a processor.
+fn stay(cpu: usize) {
     let mut one = CpuSet::new();
-    one.set(cpu.unwrap()).unwrap();
+    one.set(cpu).unwrap();
     sched_setaffinity(Pid::from_raw(0), &one).unwrap();
-    cpu.unwrap().to_string()
 }
 
 #[test]
@@ -70,7 +84,9 @@ fn readers_go_to_the_processor_of_the_caller() {
     let (tell, told) = channel();
     thread::scope(|scope| {
         scope.spawn(|| {
-            tell.send(stay()).unwrap();
+            let cpu = *processors(0).last().unwrap();
+            stay(cpu);
+            tell.send(cpu.to_string()).unwrap();
             look_up(&stack.mnt, "a", &stop);
         });
         let there = (told.recv().unwrap(), SCHED_IDLE);
@@ -83,6 +99,53 @@ fn readers_go_to_the_processor_of_the_caller() {
     assert!(wait_for(LONG, back), "they stay: {:?}", places());
     stack.umount();
     assert!(wait_for(LONG, || stack.daemons().is_empty()), "it goes on");
+}
+
+/// They run often, and before whoever is like any other.
+fn those_that_watch_leave_the_processor_of_the_caller(options: &str, names: &[&str]) {
+    let stack = Stack::new(1);
+    let Some(pid) = serving(&stack, options) else {
+        return;
+    };
+    let numbers = |name| {
+        threads(pid, name)
+            .into_iter()
+            .map(|task| task.file_name()?.to_str()?.parse().ok())
+    };
+    for cpu in processors(0) {
+        let stop = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                stay(cpu);
+                look_up(&stack.mnt, &format!("a{cpu}-"), &stop);
+            });
+            let left = wait_for(LONG, || {
+                let watching: Option<Vec<i32>> = names.iter().copied().flat_map(numbers).collect();
+                let watching = watching.unwrap();
+                let away = |thread: &i32| !processors(*thread).contains(&cpu);
+                watching.len() == names.len() && watching.iter().all(away)
+            });
+            stop.store(true, Ordering::Relaxed);
+            assert!(left, "{names:?} may be on processor {cpu}");
+        });
+    }
+    stack.umount();
+}
+
+#[test]
+fn those_that_watch_leave_the_processor_of_the_caller_by_io_uring() {
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    if may_mount() && io_uring_is_offered() {
+        those_that_watch_leave_the_processor_of_the_caller("io_uring=on", &["pace"]);
+    }
+}
+
+#[test]
+fn those_that_watch_leave_the_processor_of_the_caller_by_the_device() {
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    if may_mount() {
+        those_that_watch_leave_the_processor_of_the_caller(OFF, &["pace", "scout"]);
+    }
 }
 
 /// The thread that answers may have to wait for a layer. As long as there are others, they answer others.
@@ -243,11 +306,9 @@ fn where_others_want_the_processors_rings_do_not_yield() {
     if !may_mount() {
         return;
     }
-    let offered = fs::read_to_string("/sys/module/fuse/parameters/enable_uring");
-    if !offered.is_ok_and(|s| s.trim() == "Y") {
-        return skip("this kernel's FUSE over io_uring is not there or not switched on");
+    if io_uring_is_offered() {
+        where_others_want_the_processors_they_do_not_yield("io_uring=on", "ring-");
     }
-    where_others_want_the_processors_they_do_not_yield("io_uring=on", "ring-");
 }
 
 #[test]
