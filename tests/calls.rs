@@ -138,9 +138,18 @@ fn changes_take_few_system_calls() {
             made.unwrap().write_all(&[b'v'; 4096]).unwrap();
         });
     });
+    // look-up of the new name; look at both, and for a whiteout, rename; the file's time and attributes, the
+    // directory's: eight in all
+    at_most(&s, "rename", 7.5, || {
+        each(&new, |path| {
+            fs::rename(path, path.with_extension("renamed")).unwrap();
+        });
+    });
     // look, remove; the file's and the directory's attributes; the file is closed
     at_most(&s, "unlink of what was made", 5.0, || {
-        each(&new, |path| fs::remove_file(path).unwrap());
+        each(&new, |path| {
+            fs::remove_file(path.with_extension("renamed")).unwrap();
+        });
     });
     // look-up, make, attributes; the directory's
     at_most(&s, "mkdir", 4.0, || {

@@ -48,11 +48,7 @@ impl Engine {
             return Err(Error::new(Errno::EINVAL));
         }
         loop {
-            self.copy_up_named(parent, name)?;
-            if exchange {
-                self.copy_up_named(to, to_name)?;
-            }
-            let _ns = self.ns.write();
+            let ns = self.ns.write();
             let from = self.child(parent, name)?.ok_or(Error::new(Errno::ENOENT))?;
             let target = match self.child(to, to_name) {
                 Ok(target) => target,
@@ -76,9 +72,14 @@ impl Engine {
                 self.forget_in_ns(target.id(), 1);
             }
             match done {
-                // somebody put a lower file there since it was copied up: again
+                // a lower file, which somebody may have put there just now
                 Err(e) if e.is(Errno::EAGAIN) => {}
                 other => return other,
+            }
+            drop(ns);
+            self.copy_up_named(parent, name)?;
+            if exchange {
+                self.copy_up_named(to, to_name)?;
             }
         }
     }
