@@ -10,11 +10,12 @@ mod live;
 use live::tasks::{LONG, SCHED_IDLE, look_up, policy, threads};
 use live::{Stack, may_mount, skip, text, wait_for};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use nix::unistd::Pid;
 use std::fs;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
-
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -237,6 +238,31 @@ fn large_and_odd_by_the_device() {
     if may_mount() {
         large_and_odd("io_uring=off");
         large_and_odd("io_uring=off,max_write=4096");
+    }
+}
+
+/// A disk may have to be waited for, which another thread does. What is in memory is read at once, also where
+/// the file system does not say that it is.
+#[test]
+fn what_is_in_memory_is_read_by_who_is_asked() {
+    let memory = Path::new("/dev/shm");
+    if !may_mount() {
+        return;
+    }
+    if statfs(memory).unwrap().filesystem_type() != TMPFS_MAGIC {
+        return skip("/dev/shm is not in memory here");
+    }
+    let stack = Stack::within(memory, 1);
+    stack.lower(0, "lower", "below");
+    fs::write(stack.upper.join("upper"), "above").unwrap();
+    for options in ["io_uring=off", "io_uring=auto"] {
+        let pid = mounted(&stack, options);
+        assert_eq!(fs::read(stack.mnt.join("lower")).unwrap(), b"below");
+        assert_eq!(fs::read(stack.mnt.join("upper")).unwrap(), b"above");
+        let others = threads(pid, "slow");
+        assert!(others.is_empty(), "{options}: read by {others:?}");
+        stack.umount();
+        assert!(wait_for(LONG, || stack.daemons().is_empty()), "{options}");
     }
 }
 

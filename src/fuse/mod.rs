@@ -19,6 +19,7 @@ mod session;
 mod slow;
 mod turn;
 mod unmount;
+mod watch;
 mod wire;
 
 pub use options::{Allow, FOREVER, Io, IoUring, MountOptions};

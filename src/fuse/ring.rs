@@ -10,9 +10,9 @@
 
 use super::adapter::Adapter;
 use super::answer::Patience;
-use super::pace::Watch;
 use super::session::{Reply, longest_body, respond};
 use super::slow::Slow;
+use super::watch::Watch;
 use super::wire::{Args, InHeader, OutHeader, WRITE};
 use crate::sys::cpus;
 use crate::sys::process::trim_memory;

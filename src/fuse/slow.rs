@@ -48,7 +48,7 @@ impl Slow {
 }
 
 /// A new thread is scheduled as the one that made it, which may stay on one processor, and give way to all
-/// others there ([`super::pace`]). Who waits for what takes long would wait for them, too.
+/// others there ([`super::watch`]). Who waits for what takes long would wait for them, too.
 fn settle(processors: &Processors) {
     thread_local! {
         static SETTLED: Cell<bool> = const { Cell::new(false) };

@@ -50,16 +50,23 @@ impl Engine {
         let (start, len) = source.clip(offset, buf.len());
         let buf = &mut buf[..len];
         let mut done = 0;
+        let mut flags = ReadWriteFlags::NOWAIT;
         while done < buf.len() {
             let mut rest = [std::io::IoSliceMut::new(&mut buf[done..])];
             let at = start + done as u64;
-            match rustix::io::preadv2(&**source.file(), &mut rest, at, ReadWriteFlags::NOWAIT) {
+            match rustix::io::preadv2(&**source.file(), &mut rest, at, flags) {
                 Ok(0) => {
                     source.at_end_of_file()?;
                     break;
                 }
                 Ok(n) => done += n,
                 Err(rustix::io::Errno::INTR) => {}
+                // in memory anyway
+                Err(rustix::io::Errno::OPNOTSUPP)
+                    if !flags.is_empty() && is_tmpfs(source.file()) =>
+                {
+                    flags = ReadWriteFlags::empty();
+                }
                 // not in memory; or this file system cannot tell
                 Err(rustix::io::Errno::AGAIN | rustix::io::Errno::OPNOTSUPP) => return Ok(None),
                 Err(e) => return Err(e.into()),
@@ -288,6 +295,11 @@ impl Engine {
             })
         })
     }
+}
+
+/// Of a file system in memory, which does not say so when it is read.
+fn is_tmpfs(file: &File) -> bool {
+    rustix::fs::fstatfs(file).is_ok_and(|s| s.f_type == libc::TMPFS_MAGIC)
 }
 
 /// What lies in a part of a file is all data: holes there would not be the file's own.
