@@ -38,7 +38,7 @@ pub(super) struct Worker {
     yields: AtomicBool,
     /// Where it may run when it does not yield, if it goes about: [`super::follow`].
     anywhere: Option<Processors>,
-    /// The processor that it stays on, or that it followed a caller to.
+    /// The processor that it stays on (on a large machine, one of them), or that it followed a caller to.
     at: AtomicU32,
     watch: Arc<Watch>,
 }
@@ -209,7 +209,7 @@ impl Watch {
     ///
     /// Where one that is like any other runs for some microseconds, the kernel moves callers: several
     /// hundred times a second. It does not count a real-time one. But that comes before the caller, and leaves
-    /// less of what the caller had in the processor's caches: 1 to 2 percent of a program's time.
+    /// less of what the caller had in the processor's caches: up to 2 percent of a program's time. So it keeps away.
     pub(super) fn disturb_nobody(&self) {
         let this = Tid::current();
         if let Err(e) = this.goes_first() {
@@ -249,12 +249,12 @@ impl Watch {
                 std::thread::sleep(TICK);
                 let now = Instant::now();
                 quiet += 1;
-                let (mut all, mut most) = (0, (0, NOWHERE));
+                let (mut total, mut most) = (0, (0, NOWHERE));
                 for (worker, times, pace) in &mut watched {
                     let answered = worker.answered.load(Ordering::Relaxed);
                     let (was, before) = (pace.yields, pace.answered);
                     let count = answered.wrapping_sub(before);
-                    all += count;
+                    total += count;
                     most = most.max((count, worker.at.load(Ordering::SeqCst)));
                     // of a thread that has not yielded, its waiting says nothing
                     let waited = if was || count >= ENOUGH {
@@ -274,7 +274,8 @@ impl Watch {
                         quiet = 0;
                     }
                 }
-                if most.0 >= ENOUGH && most.0 * 4 > all * 3 {
+                // not to and fro while many callers are everywhere
+                if most.0 >= ENOUGH && most.0 * 4 > total * 3 {
                     self.make_room(&anywhere, most.1);
                 }
                 last = now;
