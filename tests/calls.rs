@@ -4,7 +4,7 @@
 
 mod live;
 
-use live::tasks::threads;
+use live::tasks::numbers;
 use live::{Stack, may_mount, wait_for};
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -67,14 +67,11 @@ fn calls(s: &Stack, work: impl FnOnce()) -> f64 {
     assert!(begun, "strace did not begin");
     let log = fs::read_to_string(&out).unwrap();
     // it looks where callers are, however many requests there are
-    let scouts: Vec<String> = threads(pid, "scout")
-        .iter()
-        .filter_map(|task| Some(task.file_name()?.to_str()?.to_owned()))
-        .collect();
+    let scouts = numbers(pid, "scout");
     let made = log.lines().filter(|line| {
         let mut words = line.split_whitespace();
-        let thread = words.next().unwrap_or_default();
-        if scouts.iter().any(|scout| scout == thread) {
+        let thread = words.next().unwrap_or_default().parse();
+        if thread.is_ok_and(|thread| scouts.contains(&thread)) {
             return false;
         }
         let call = words.next().unwrap_or_default();

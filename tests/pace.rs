@@ -3,7 +3,7 @@
 
 mod live;
 
-use live::tasks::{LONG, SCHED_IDLE, look_up, policy, status, threads};
+use live::tasks::{LONG, SCHED_IDLE, look_up, may_use_io_uring, numbers, policy, status, threads};
 use live::{Stack, may_mount, skip, wait_for};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::signal::{Signal, kill};
@@ -38,16 +38,6 @@ fn serving(stack: &Stack, options: &str) -> Option<i32> {
 /// Whether there is the thread that lets others make way; it comes after all others.
 fn is_watched(pid: i32) -> bool {
     wait_for(Duration::from_secs(3), || !threads(pid, "pace").is_empty())
-}
-
-/// Whether a mount can be by io_uring here.
-fn io_uring_is_offered() -> bool {
-    let offered = fs::read_to_string("/sys/module/fuse/parameters/enable_uring");
-    let is_on = offered.is_ok_and(|s| s.trim() == "Y");
-    if !is_on {
-        skip("this kernel's FUSE over io_uring is not there or not switched on");
-    }
-    is_on
 }
 
 /// The processors that a thread may run on.
@@ -107,11 +97,10 @@ fn those_that_watch_leave_the_processor_of_the_caller(options: &str, names: &[&s
     let Some(pid) = serving(&stack, options) else {
         return;
     };
-    let numbers = |name| {
-        threads(pid, name)
-            .into_iter()
-            .map(|task| task.file_name()?.to_str()?.parse().ok())
-    };
+    if processors(0).len() == 1 {
+        stack.umount();
+        return skip("there is one processor");
+    }
     for cpu in processors(0) {
         let stop = AtomicBool::new(false);
         thread::scope(|scope| {
@@ -120,8 +109,7 @@ fn those_that_watch_leave_the_processor_of_the_caller(options: &str, names: &[&s
                 look_up(&stack.mnt, &format!("a{cpu}-"), &stop);
             });
             let left = wait_for(LONG, || {
-                let watching: Option<Vec<i32>> = names.iter().copied().flat_map(numbers).collect();
-                let watching = watching.unwrap();
+                let watching: Vec<i32> = names.iter().flat_map(|name| numbers(pid, name)).collect();
                 let away = |thread: &i32| !processors(*thread).contains(&cpu);
                 watching.len() == names.len() && watching.iter().all(away)
             });
@@ -135,7 +123,7 @@ fn those_that_watch_leave_the_processor_of_the_caller(options: &str, names: &[&s
 #[test]
 fn those_that_watch_leave_the_processor_of_the_caller_by_io_uring() {
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-    if may_mount() && io_uring_is_offered() {
+    if may_use_io_uring() {
         those_that_watch_leave_the_processor_of_the_caller("io_uring=on", &["pace"]);
     }
 }
@@ -303,10 +291,7 @@ fn where_others_want_the_processors_they_do_not_yield(options: &str, name: &str)
 #[test]
 fn where_others_want_the_processors_rings_do_not_yield() {
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-    if !may_mount() {
-        return;
-    }
-    if io_uring_is_offered() {
+    if may_use_io_uring() {
         where_others_want_the_processors_they_do_not_yield("io_uring=on", "ring-");
     }
 }

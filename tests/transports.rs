@@ -7,7 +7,9 @@
 
 mod live;
 
-use live::tasks::{LONG, SCHED_IDLE, look_up, policy, threads};
+use live::tasks::{
+    LONG, SCHED_IDLE, io_uring_is_offered, look_up, may_use_io_uring, policy, threads,
+};
 use live::{Stack, may_mount, skip, text, wait_for};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::statfs::{TMPFS_MAGIC, statfs};
@@ -19,22 +21,6 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-
-const SWITCH: &str = "/sys/module/fuse/parameters/enable_uring";
-
-fn offered() -> bool {
-    fs::read_to_string(SWITCH).is_ok_and(|s| s.trim() == "Y")
-}
-
-fn may_use_io_uring() -> bool {
-    may_mount() && {
-        let offered = offered();
-        if !offered {
-            skip("this kernel's FUSE over io_uring is not there or not switched on");
-        }
-        offered
-    }
-}
 
 fn mounted(stack: &Stack, options: &str) -> i32 {
     stack.mount(&["-o", options]);
@@ -123,7 +109,7 @@ fn what_the_kernel_offers_is_used() {
     }
     let stack = Stack::new(1);
     let pid = mounted(&stack, "io_uring=auto");
-    assert_eq!(!threads(pid, "ring-").is_empty(), offered());
+    assert_eq!(!threads(pid, "ring-").is_empty(), io_uring_is_offered());
 }
 
 #[test]
@@ -131,7 +117,7 @@ fn io_uring_where_there_is_none_is_refused() {
     if !may_mount() {
         return;
     }
-    if offered() {
+    if io_uring_is_offered() {
         return skip("this kernel's FUSE over io_uring is switched on");
     }
     let stack = Stack::new(1);

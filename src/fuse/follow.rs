@@ -3,7 +3,7 @@
 //! Wherever it is, the kernel wakes it on a processor that is idle, which the caller's is not, and it wakes
 //! the caller likewise: each message, and each answer, ends the sleep of another processor. That takes
 //! several times as long as the answer itself. With both on one processor, neither is needed; see
-//! [`super::watch`], which decides when that is worth it, and how it ends.
+//! [`super::watch`], and [`super::pace`] for when that is worth it, and how it ends.
 //!
 //! Where a caller is, `/proc` says, but not while the caller executes a program: whoever asks then waits for
 //! the end of that, which may be waiting for an answer. So a thread of its own asks, which answers nobody.

@@ -215,16 +215,18 @@ impl Watch {
         if let Err(e) = this.goes_first() {
             log::debug!("the watcher does not go first: {e}");
         }
-        self.apart.lock().push(this);
+        let mut apart = self.apart.lock();
+        apart.push(this);
         self.away.store(NOWHERE, Ordering::SeqCst); // as far as this one knows
     }
 
     /// Sends those that watch away from a processor that callers are on.
     fn make_room(&self, all: &Processors, at: u32) {
+        let apart = self.apart.lock(); // one at a time
         if at == NOWHERE || !all.several() || self.away.swap(at, Ordering::SeqCst) == at {
             return;
         }
-        for thread in &*self.apart.lock() {
+        for thread in &*apart {
             if let Err(e) = all.keep_away(*thread, at) {
                 log::debug!("a thread that watches stays where it is: {e}");
             }

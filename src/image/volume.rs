@@ -189,7 +189,11 @@ impl Store {
     pub fn volume_unread(&self, name: &str) -> Result<Volume> {
         check_volume_name(name)?;
         let dir = self.volumes_dir().join(name);
-        if !dir.is_dir() {
+        let there = absent_ok(fs::symlink_metadata(&dir).map_err(Error::from));
+        if !there
+            .context(|| format!("volume {name:?}"))?
+            .is_some_and(|meta| meta.is_dir())
+        {
             return Err(missing(name));
         }
         Ok(Volume {

@@ -61,7 +61,7 @@ impl Engine {
                 }
                 Ok(n) => done += n,
                 Err(rustix::io::Errno::INTR) => {}
-                // in memory anyway
+                // in memory anyway, unless all memory is short and it was swapped out
                 Err(rustix::io::Errno::OPNOTSUPP)
                     if !flags.is_empty() && is_tmpfs(source.file()) =>
                 {

@@ -22,6 +22,29 @@ pub fn threads(pid: i32, name: &str) -> Vec<PathBuf> {
         .collect()
 }
 
+/// What the system calls these threads.
+pub fn numbers(pid: i32, name: &str) -> Vec<i32> {
+    let number = |task: &PathBuf| task.file_name().unwrap().to_str().unwrap().parse().unwrap();
+    threads(pid, name).iter().map(number).collect()
+}
+
+/// Whether a mount can be by io_uring here.
+pub fn io_uring_is_offered() -> bool {
+    const SWITCH: &str = "/sys/module/fuse/parameters/enable_uring";
+    fs::read_to_string(SWITCH).is_ok_and(|s| s.trim() == "Y")
+}
+
+/// The same; if not, the test is skipped, and says so.
+pub fn may_use_io_uring() -> bool {
+    super::may_mount() && {
+        let offered = io_uring_is_offered();
+        if !offered {
+            super::skip("this kernel's FUSE over io_uring is not there or not switched on");
+        }
+        offered
+    }
+}
+
 /// The 41st field of `stat`: the scheduling policy.
 pub fn policy(task: &Path) -> i32 {
     let stat = fs::read_to_string(task.join("stat")).unwrap();
