@@ -12,7 +12,7 @@ COMPLETIONS := bash-completion/completions zsh/site-functions fish/vendor_comple
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test check fuzz fuzz-build bench bench-images conformance conformance-short install clean
+.PHONY: help deps build demo test check fuzz fuzz-build bench bench-images bench-containers conformance conformance-short install clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,10 @@ bench: build ## measure beside the installed peers, as root; 15 minutes (BENCH="
 bench-images: build ## what loading and committing images costs, beside podman, containerd, umoci; as root
 	@scripts/deps.sh demo bench-images
 	@scripts/bench-images.sh
+
+bench-containers: build ## what running, building and starting in containers costs, beside podman and buildah; as root (about 20 minutes)
+	@scripts/deps.sh demo bench-containers
+	@scripts/bench-containers.sh $(PARTS)
 
 conformance: build ## the public suites, whole, beside plain ext4 and kernel overlayfs (about an hour)
 	@scripts/deps.sh conformance

@@ -15,89 +15,19 @@ ARCHIVE=${1:-$CACHE/demo/image.tar}
 [ -f "$ARCHIVE" ] || die "no $ARCHIVE; 'make demo' makes one"
 ROUNDS=${ROUNDS:-5}
 MOUNT_PROGRAMS=${MOUNT_PROGRAMS-$(command -v fuse-overlayfs || true)}
-PLACE=$(mktemp -d /dev/shm/vellum-bench.XXXXXX)
-FS=$PLACE/fs
 CONTAINERD=
-export VELLUM_ROOT=$FS/vellum TMPDIR=$FS/tmp CONTAINERS_CONF=$PLACE/containers.conf
 
-tidy() {
-    local status=$?
-    trap - EXIT INT TERM
-    for conf in "$PLACE"/*.storage; do
-        [ ! -f "$conf" ] || CONTAINERS_STORAGE_CONF=$conf podman umount -a -f >"$PLACE/log" 2>&1 || true
-    done
+stop_all() {
     ! mountpoint -q "$PLACE/mnt" || umount -l "$PLACE/mnt"
     if [ -n "$CONTAINERD" ]; then
         kill "$CONTAINERD" 2>/dev/null || true
         wait "$CONTAINERD" 2>/dev/null || true
     fi
-    ! mountpoint -q "$FS" || umount -R "$FS" || umount -lR "$FS"
-    rm -rf "$PLACE"
-    exit $status
 }
-trap tidy EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
-
-mkdir "$FS" "$PLACE/mnt"
-truncate -s 12G "$PLACE/ext4"
-mkfs.ext4 -q -F -E lazy_itable_init=0,lazy_journal_init=0 "$PLACE/ext4"
-mount -o loop "$PLACE/ext4" "$FS"
-mkdir "$FS/tmp"
+. "$(dirname "$0")/bench-lib.sh"
+mkdir "$PLACE/mnt"
 cp "$ARCHIVE" "$FS/image.tar"
-printf '[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "none"\nlock_type = "file"\n' >"$CONTAINERS_CONF"
 
-# The storage of podman by a mount program; none: kernel overlayfs.
-storage() { # name, program
-    {
-        printf '[storage]\ndriver = "overlay"\ngraphroot = "%s"\nrunroot = "%s"\n' "$FS/$1" "$FS/$1.run"
-        [ -z "$2" ] || printf '[storage.options.overlay]\nmount_program = "%s"\n' "$2"
-    } >"$PLACE/$1.storage"
-}
-podman_in() { # name, arguments
-    local conf=$PLACE/$1.storage
-    shift
-    CONTAINERS_STORAGE_CONF=$conf podman "$@"
-}
-
-# Runs "$@" and writes down how long it took and how much memory it had, under $1.
-measure() {
-    local name=$1
-    shift
-    sync -f "$FS"
-    if ! /usr/bin/time -q -f '%e %M' -o "$PLACE/took" "$@" >"$PLACE/log" 2>&1; then
-        tail -5 "$PLACE/log" >&2
-        die "failed: $*"
-    fi
-    printf '%s %s\n' "$name" "$(cat "$PLACE/took")" >>"$PLACE/samples"
-}
-
-# A table from the samples: median, spread, times the first one's, memory.
-report() { # title, name of the one to compare with
-    printf '\n%s\n' "$1"
-    sort -k1,1 -k2,2g "$PLACE/samples" | awk -v base="$2" '
-        function close_group() {
-            if (!n) return
-            names[++k] = name
-            median[name] = n % 2 ? t[(n + 1) / 2] : (t[n / 2] + t[n / 2 + 1]) / 2
-            least[name] = t[1]; most[name] = t[n]; peak[name] = m
-            n = 0; m = 0
-        }
-        $1 != name { close_group(); name = $1 }
-        { t[++n] = $2; if ($3 > m) m = $3 }
-        END {
-            close_group()
-            printf "  %-28s %10s %19s %8s %12s\n", "", "median", "spread", "times", "memory"
-            for (i = 1; i <= k; i++) {
-                x = names[i]
-                printf "  %-28s %8.2f s %8.2f to %6.2f s %7.1fx %8.0f MiB\n", x, median[x], least[x], most[x],
-                    median[x] / (median[base] > 0 ? median[base] : 0.001), peak[x] / 1024
-            }
-        }'
-    : >"$PLACE/samples"
-}
-
-have() { command -v "$1" >/dev/null; }
 PEERS=vellum
 storage podman ''
 ! have podman || PEERS="$PEERS podman"
@@ -140,7 +70,7 @@ report "Loading to mountable: $(du -h --apparent-size "$FS/image.tar" | cut -f1)
 COMMITS=vellum
 if have podman; then
     for program in $MOUNT_PROGRAMS; do
-        name=podman-$(basename "$program")-$("$program" --version 2>&1 | sed -n 's/^.*overlayfs[^0-9]*\([0-9.]*\).*/\1/p' | head -1)
+        name=podman-$(name_of "$program")
         storage "$name" "$program"
         podman_in "$name" load -q -i "$FS/image.tar" >"$PLACE/log"
         COMMITS="$COMMITS $name"

@@ -1,12 +1,13 @@
 #!/bin/sh
 # Makes the Debian root file systems that the demo and the tests stack, once, and keeps them.
 #
-#   scripts/debian-root.sh base|tools|programs...     prints one directory a line
+#   scripts/debian-root.sh base|tools|programs|testing...     prints one directory a line
 #
 # base    debootstrap's minbase variant, from the mirror that this machine's own apt uses
 # tools   what changes in base when a compiler, git, SQLite and rsync are installed: a layer
 # programs    what changes in base and tools when servers, interpreters with many small files and a
 #         C++ compiler with a cache are installed: a layer above
+# testing     debootstrap of Debian testing, with the newest Python and packages of many modules
 #
 # The layers are made by the kernel's overlayfs: a fault of ours cannot be hidden in its own input.
 set -eu
@@ -17,6 +18,7 @@ DEBIAN=$CACHE/debian
 TOOLS_PACKAGES="git gcc make libc6-dev sqlite3 rsync python3-minimal"
 PROGRAMS_PACKAGES="postgresql nodejs npm node-express node-lodash nginx-light curl"
 PROGRAMS_PACKAGES="$PROGRAMS_PACKAGES python3-django python3-sympy g++ ccache"
+TESTING_PACKAGES="python3,python3-django,python3-sympy,python3-sqlalchemy,python3-networkx,python3-pygments"
 # downloaded into the layer, so that a test can install it without a network
 OFFLINE_PACKAGE=hello
 
@@ -77,6 +79,15 @@ make_programs() {
         && rm -f /var/cache/apt/archives/[!$(printf %.1s $OFFLINE_PACKAGE)]*.deb"
 }
 
+make_testing() {
+    url=$(mirror)
+    [ -n "$url" ] || die "apt's sources name no mirror for $(release)"
+    say "debian-root: debootstrap of testing with Python, once (about a minute)"
+    debootstrap --variant=minbase --include="$TESTING_PACKAGES" testing "$1" "$url" >"$DEBIAN/testing.log" 2>&1 \
+        || { tail -20 "$DEBIAN/testing.log" >&2; die "debootstrap of testing failed"; }
+    rm -rf "$1/var/cache/apt/archives/"*.deb
+}
+
 # Made aside and renamed: half a root is never taken for a whole one.
 ensure() {
     if [ ! -d "$DEBIAN/$1" ]; then
@@ -90,8 +101,8 @@ ensure() {
 mkdir -p "$DEBIAN"
 for part in "$@"; do
     case $part in
-        base | tools | programs) ;;
-        *) die "base, tools or programs, not '$part'" ;;
+        base | tools | programs | testing) ;;
+        *) die "base, tools, programs or testing, not '$part'" ;;
     esac
     exec 9>"$DEBIAN/$part.lock"
     flock 9

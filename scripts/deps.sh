@@ -2,7 +2,7 @@
 # Installs what the build, the demo and the tests need on a Debian machine, and only what is
 # missing. Without root it asks sudo; on another distribution it says what to install by hand.
 #
-#   scripts/deps.sh [build|demo|test|conformance|bench-images]...      (default: build)
+#   scripts/deps.sh [build|demo|test|conformance|bench-images|bench-containers]...      (default: build)
 set -eu
 . "$(dirname "$0")/lib.sh"
 
@@ -15,6 +15,7 @@ TEST="$DEMO acl:setfacl rsync:rsync git:git sqlite3:sqlite3 strace:strace umoci:
     podman:podman buildah:buildah containerd:containerd crun:crun busybox-static:busybox catatonit:catatonit uidmap:newuidmap iproute2:ip
     unionfs-fuse:unionfs mergerfs:mergerfs"
 BENCH_IMAGES="podman:podman containerd:containerd umoci:umoci skopeo:skopeo time:/usr/bin/time"
+BENCH_CONTAINERS="$DEMO podman:podman buildah:buildah crun:crun time:/usr/bin/time procps:pgrep e2fsprogs:mkfs.ext4"
 CONFORMANCE="$DEMO stress-ng:stress-ng fio:fio e2fsprogs:mkfs.ext4 acl:setfacl"
 
 have() {
@@ -71,7 +72,8 @@ for what in "$@"; do
         test) list=$TEST ;;
         conformance) list=$CONFORMANCE ;;
         bench-images) list=$BENCH_IMAGES ;;
-        *) die "build, demo, test, conformance or bench-images, not '$what'" ;;
+        bench-containers) list=$BENCH_CONTAINERS ;;
+        *) die "build, demo, test, conformance, bench-images or bench-containers, not '$what'" ;;
     esac
     lacking=$(missing "$list")
     # shellcheck disable=SC2086  # a list of package names
