@@ -38,6 +38,7 @@ bench_run() {
     report "run --rm --network none IMAGE true" vellum
 }
 run_once() {
+    sleep 0.3 # podman's clean-up goes on after its end
     case $1 in
         vellum) measure vellum "$VELLUM" run --rm --network none "$IMAGE" true ;;
         *) measure "$1" env CONTAINERS_STORAGE_CONF="$PLACE/$1.storage" \
