@@ -195,7 +195,7 @@ console.log(loaded);
 '
 bench_programs() {
     local top=$FS/programs/top
-    mkdir -p "$top/root" "$FS/programs"/{upper,work}-{kernel,vellum}
+    mkdir -p "$top/root"
     printf '%s' "$LIST" >"$top/root/list.py"
     printf '%s' "$START" >"$top/root/start.py"
     printf '%s' "$NODE" >"$top/root/start.js"

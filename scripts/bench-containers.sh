@@ -1,7 +1,7 @@
 #!/bin/bash
 # What containers cost: a command in a new one, a build of ten steps, the start of programs of
 # thousands of files, and fifty containers at once; beside podman and buildah over kernel overlayfs
-# and over fuse-overlayfs. All take turns, in random order; medians, and from the least to the most.
+# and over fuse-overlayfs. All take turns, in random order.
 #
 #   scripts/bench-containers.sh [run|build|programs|fifty]...      (default: all)
 #
