@@ -10,8 +10,14 @@ storages() { # prefix
         printf '%s ' "$1-$(name_of "$program")"
     done
 }
-# "$@" in random order.
-shuffled() { printf '%s\n' "$@" | shuf; }
+# Rounds, in each of which the function is called with every peer, in random order.
+in_turn() { # rounds, function, peers
+    local rounds=$1 once=$2 round peer
+    shift 2
+    for round in $(seq "$rounds"); do
+        for peer in $(printf '%s\n' "$@" | shuf); do "$once" "$peer"; done
+    done
+}
 
 # The demo's image, in the store and in each storage.
 IMAGE=measured:1
@@ -26,15 +32,13 @@ load_image() { # storages
 
 # A command in a new container that is removed after it.
 bench_run() {
-    local peers peer runs
+    local peers
     peers=$(storages podman)
     load_image $peers
-    for peer in vellum $peers; do run_once "$peer"; done # what a first run makes is there then
+    in_turn 1 run_once vellum $peers # what a first run makes is there then
     : >"$PLACE/samples"
     say "bench-containers: run --rm IMAGE true ($RUNS runs)"
-    for runs in $(seq "$RUNS"); do
-        for peer in $(shuffled vellum $peers); do run_once "$peer"; done
-    done
+    in_turn "$RUNS" run_once vellum $peers
     report "run --rm --network none IMAGE true" vellum
 }
 run_once() {
@@ -48,13 +52,11 @@ run_once() {
 
 # Fifty containers of one image at once: until all of them run, and the memory of what keeps them.
 bench_fifty() {
-    local peers peer times
+    local peers
     peers=$(storages podman)
     load_image $peers
     say "bench-containers: fifty containers at once ($TIMES times)"
-    for times in $(seq "$TIMES"); do
-        for peer in $(shuffled vellum $peers); do fifty_once "$peer"; done
-    done
+    in_turn "$TIMES" fifty_once vellum $peers
     report "50 containers at once (run -d IMAGE sleep 1000): until all run; memory of all processes beside theirs" vellum
 }
 fifty_once() {
@@ -112,7 +114,7 @@ packages() { # the base root; prints where they are
         cat /etc/resolv.conf >"$FS/apt/root/etc/resolv.conf"
         mount --bind "$debs.new" "$FS/apt/root/var/cache/apt/archives"
         chroot "$FS/apt/root" sh -c "apt-get update && apt-get install -y --download-only $PACKAGES" >"$PLACE/log" 2>&1 \
-            || { tail -5 "$PLACE/log" >&2; die "apt-get could not download packages"; }
+            || die "apt-get could not download packages"
         umount -R "$FS/apt/root"
         rm -rf "$FS/apt" "$debs.new/partial" "$debs.new/lock"
         mv "$debs.new" "$debs"
@@ -120,7 +122,7 @@ packages() { # the base root; prints where they are
     printf '%s\n' "$debs"
 }
 bench_build() {
-    local base context=$FS/context peers peer rounds container n
+    local base context=$FS/context peers peer container n
     base=$("$TOP/scripts/debian-root.sh" base)
     mkdir -p "$context/app/sub"
     cp -r "$(packages "$base")" "$context/debs"
@@ -139,15 +141,13 @@ bench_build() {
         by "$peer" buildah rm "$container" >"$PLACE/log"
     done
     say "bench-containers: a build of ten steps, $(ls "$context/debs" | wc -l) packages ($ROUNDS rounds)"
-    for rounds in $(seq "$ROUNDS"); do
-        for peer in $(shuffled $peers); do
-            measure "$peer" env CONTAINERS_STORAGE_CONF="$PLACE/$peer.storage" BUILDAH_ISOLATION=chroot \
-                buildah bud -q --no-cache -t localhost/built "$context"
-            by "$peer" buildah rmi localhost/built >"$PLACE/log"
-        done
-    done
+    in_turn "$ROUNDS" build_once $peers
     report "Ten steps built by buildah, from a Debian root" buildah-vellum
-    rm -rf "$context"
+}
+build_once() {
+    measure "$1" env CONTAINERS_STORAGE_CONF="$PLACE/$1.storage" BUILDAH_ISOLATION=chroot \
+        buildah bud -q --no-cache -t localhost/built "$FS/context"
+    by "$1" buildah rmi localhost/built >"$PLACE/log"
 }
 
 # Programs that load thousands of files, when everything is in memory. All modules of some
@@ -224,14 +224,13 @@ list_modules() { # packages
     for peer in overlayfs vellum; do cp "$FS/programs/modules" "$PLACE/$peer/root/modules"; done
 }
 start_programs() { # the program and its arguments
-    local starts peer loaded version
-    for peer in overlayfs vellum; do
-        for starts in 1 2 3; do loaded=$(chroot "$PLACE/$peer" "$@" 2>"$PLACE/log" | tail -1); done # warm then
-    done
+    local loaded version program=("$@")
+    loaded=$(chroot "$PLACE/vellum" "$@" 2>"$PLACE/log" | tail -1)
+    in_turn 3 start_once overlayfs vellum # all is in memory then
+    : >"$PLACE/samples"
     version="$1 $(chroot "$PLACE/vellum" "$1" --version | tr -dc 0-9.)"
     say "bench-containers: start of $version ($STARTS starts)"
-    for starts in $(seq "$STARTS"); do
-        for peer in $(shuffled overlayfs vellum); do measure "$peer" chroot "$PLACE/$peer" "$@"; done
-    done
+    in_turn "$STARTS" start_once overlayfs vellum
     report "Start of $version, $loaded modules, everything in memory, in a chroot over directories" vellum
 }
+start_once() { measure "$1" chroot "$PLACE/$1" "${program[@]}"; }

@@ -10,6 +10,7 @@ export VELLUM_ROOT=$FS/vellum TMPDIR=$FS/tmp CONTAINERS_CONF=$PLACE/containers.c
 tidy() {
     local status=$?
     trap - EXIT INT TERM
+    [ $status = 0 ] || tail -5 "$PLACE/log" >&2 || true # what the last command said
     ! declare -F stop_all >/dev/null || stop_all || true
     for conf in "$PLACE"/*.storage; do
         [ ! -f "$conf" ] || CONTAINERS_STORAGE_CONF=$conf podman umount -a -f >"$PLACE/log" 2>&1 || true
@@ -64,10 +65,7 @@ measure() {
     shift
     sync -f "$FS"
     began=$EPOCHREALTIME
-    if ! /usr/bin/time -q -f %M -o "$PLACE/peak" "$@" >"$PLACE/log" 2>&1; then
-        tail -5 "$PLACE/log" >&2
-        die "failed: $*"
-    fi
+    /usr/bin/time -q -f %M -o "$PLACE/peak" "$@" >"$PLACE/log" 2>&1 || die "failed: $*"
     ended=$EPOCHREALTIME
     sample "$name" "$((${ended/./} - ${began/./}))" "$(cat "$PLACE/peak")"
 }
