@@ -46,6 +46,22 @@ fn traced(pid: i32) -> bool {
     })
 }
 
+/// Waits until the server has closed what it was told to forget: it is told in its own time, and a file that
+/// is closed late would be counted with what comes next.
+fn settled(pid: i32) {
+    let open = || fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+    let mut before = open();
+    let quiet = || {
+        std::thread::sleep(Duration::from_millis(100));
+        let now = open();
+        std::mem::replace(&mut before, now) == now
+    };
+    assert!(
+        wait_for(Duration::from_secs(10), quiet),
+        "files are closed on and on"
+    );
+}
+
 /// The calls about files that the server makes during `work`, for each of `FILES`.
 fn calls(s: &Stack, work: impl FnOnce()) -> f64 {
     let [pid] = s.daemons()[..] else {
@@ -62,6 +78,7 @@ fn calls(s: &Stack, work: impl FnOnce()) -> f64 {
         .unwrap();
     let begun = wait_for(Duration::from_secs(10), || traced(pid));
     work();
+    settled(pid);
     live::run(Command::new("kill").args(["-INT", &strace.id().to_string()]));
     strace.wait().unwrap();
     assert!(begun, "strace did not begin");
