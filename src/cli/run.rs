@@ -217,6 +217,7 @@ impl Run {
     fn start(self) -> std::result::Result<u8, Failure> {
         let keys = DetachKeys::parse(&self.detach_keys)?;
         let (detach, terminal) = (self.detach, self.tty && self.interactive);
+        let _meanwhile = run::prepare();
         let job = self.prepare()?;
         if detach {
             run::background(&job)?;

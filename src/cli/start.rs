@@ -50,6 +50,7 @@ impl Start {
     }
 
     fn start(&self) -> std::result::Result<ExitCode, Failure> {
+        let _meanwhile = run::prepare();
         let root = enter(&self.store)?;
         if self.attach {
             let [name] = self.names.as_slice() else {

@@ -4,13 +4,17 @@
 //! of itself; that is done here, since it costs a container that lives for milliseconds as much
 //! again.
 
+use super::end::{MOMENT, wait_for_end};
+use super::monitor::leave;
+use crate::sys::process::{Fork, fork};
 use crate::vfs::Error;
 use crate::vfs::Result;
 use crate::vfs::error::{Context, absent_ok};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use std::fs;
+use nix::unistd::{Pid, geteuid};
+use std::fs::{self, File};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -25,6 +29,70 @@ const EMPTY: Duration = Duration::from_secs(3);
 /// The group of the container with this ID, for the runtime.
 pub fn path(id: &str) -> PathBuf {
     Path::new("/").join(PARENT).join(id)
+}
+
+/// A process that waits for the kernel in the place of the runtime.
+#[derive(Debug)]
+pub struct Preparation(Option<Pid>);
+
+/// Has the kernel prepare for processes that change their groups, while this one goes on. The first such change
+/// in a while waits for a grace period of RCU, 10 to 20 ms on an idle machine; those that follow soon need not. The
+/// sooner this is called, the less the runtime waits. Best effort: what is lost is time.
+pub fn prepare() -> Preparation {
+    // others may not, mostly
+    if !geteuid().is_root() {
+        return Preparation(None);
+    }
+    match fork() {
+        // whoever waits for the end of the caller's streams is not to wait for this
+        Ok(Fork::Child) => {
+            let entered = leave(&[]).and_then(|()| enter_own());
+            std::process::exit(i32::from(entered.is_err()))
+        }
+        Ok(Fork::Parent(child)) => Preparation(Some(child)),
+        Err(e) => {
+            log::debug!("the runtime waits for its groups: {e}");
+            Preparation(None)
+        }
+    }
+}
+
+impl Drop for Preparation {
+    /// It may have been seen to end with other children.
+    fn drop(&mut self) {
+        if let Some(child) = self.0
+            && let Err(e) = wait_for_end(child, MOMENT)
+        {
+            log::debug!("{e}");
+        }
+    }
+}
+
+/// This process goes into the group that it is in.
+fn enter_own() -> Result<()> {
+    let text = fs::read_to_string("/proc/self/cgroup")?;
+    let open = |group: PathBuf| File::options().write(true).open(group.join("cgroup.procs"));
+    let procs = own_groups(&text).find_map(|group| open(group).ok());
+    // the writer itself
+    procs.ok_or(Errno::ENOENT)?.write_all(b"0")?;
+    Ok(())
+}
+
+/// The directories of the groups in a `/proc/PID/cgroup`.
+fn own_groups(text: &str) -> impl Iterator<Item = PathBuf> {
+    text.lines().filter_map(|line| {
+        let (_, line) = line.split_once(':')?;
+        let (controllers, path) = line.split_once(':')?;
+        let hierarchy = match controllers.strip_prefix("name=").unwrap_or(controllers) {
+            "" if is_unified() => "",
+            "" => "unified",
+            other => other,
+        };
+        // one that is not below this machine's, or namespace's, top
+        let seen = !path.split('/').any(|part| part == "..");
+        let group = Path::new(TOP).join(hierarchy);
+        seen.then(|| group.join(path.trim_start_matches('/')))
+    })
 }
 
 /// True if all controllers are in one hierarchy (cgroup v2).
@@ -112,5 +180,28 @@ fn kill_all(group: &Path) {
         if entry.path().is_dir() {
             kill_all(&entry.path());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_of_a_process_are_where_the_machine_has_them() {
+        let text = "9:name=systemd:/a/b\n8:cpu,cpuacct:/\n7:pids:/../c\n";
+        let got: Vec<_> = own_groups(text).collect();
+        let top = Path::new(TOP);
+        assert_eq!(got, [top.join("systemd/a/b"), top.join("cpu,cpuacct")]);
+    }
+
+    #[test]
+    fn entering_the_own_group_changes_nothing() {
+        let groups = || fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let before = groups();
+        if geteuid().is_root() && Path::new(TOP).join("cpu").exists() {
+            enter_own().unwrap();
+        }
+        assert_eq!(groups(), before);
     }
 }

@@ -21,11 +21,11 @@ use std::time::{Duration, Instant};
 const LET_GO: Duration = Duration::from_secs(5);
 
 /// It takes no longer, unless the mount is in use somewhere.
-const MOMENT: Duration = Duration::from_millis(100);
+pub(super) const MOMENT: Duration = Duration::from_millis(100);
 
-/// How the server of a root file system came to its end.
+/// How the server of a root file system, or another child, came to its end.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Server {
+pub(super) enum Server {
     /// When there was no mount any more.
     Ended,
     /// Before that.
@@ -165,7 +165,7 @@ impl Charge<'_> {
 }
 
 /// Waits for the end of a child, but not for ever: a file that somebody has open keeps it.
-fn wait_for_end(child: Pid, most: Duration) -> Result<Server> {
+pub(super) fn wait_for_end(child: Pid, most: Duration) -> Result<Server> {
     let began = Instant::now();
     while began.elapsed() < most {
         match waitpid(child, Some(WaitPidFlag::WNOHANG)) {

@@ -41,6 +41,7 @@ mod whole;
 pub use afresh::{AFRESH, go_on};
 pub use attach::{Attach, Left, attach};
 pub use caps::check as check_capabilities;
+pub use cgroup::{Preparation, prepare};
 pub use config::{Config, Network, StorageOptions, new_id};
 pub use control::{kill, parse_signal, remove, stop};
 pub use exec::{Exec, exec};

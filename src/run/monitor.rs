@@ -122,7 +122,8 @@ fn apart(job: &Job, to_parent: OwnedFd, guest: Option<OwnedFd>) -> Outcome<u8> {
     ended
 }
 
-fn leave(keep: &[BorrowedFd<'_>]) -> Result<()> {
+/// Has nothing of the caller's any more, but what it is to keep.
+pub(super) fn leave(keep: &[BorrowedFd<'_>]) -> Result<()> {
     close_inherited(keep)?;
     nix::unistd::setsid()?;
     leave_caller()
