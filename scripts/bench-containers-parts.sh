@@ -225,6 +225,7 @@ mount_programs() { # lowerdir
 }
 umount_programs() { umount "$PLACE/overlayfs" "$PLACE/vellum"; }
 list_modules() { # packages
+    local peer
     chroot "$PLACE/overlayfs" python3 -W ignore /root/list.py "$@" 2>"$FS/programs/modules" >"$PLACE/log"
     for peer in overlayfs vellum; do cp "$FS/programs/modules" "$PLACE/$peer/root/modules"; done
 }

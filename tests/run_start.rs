@@ -14,7 +14,7 @@ use std::process::Command;
 
 /// What a command and its children begin, open and execute, and how they end: a line each, which begins with the
 /// process.
-fn calls(bed: &Bed, args: &[&str]) -> Vec<String> {
+fn calls(bed: &Bed, args: &[&str], code: i32) -> Vec<String> {
     let log = bed.at("calls");
     let mut strace = Command::new("strace");
     strace
@@ -24,8 +24,10 @@ fn calls(bed: &Bed, args: &[&str]) -> Vec<String> {
         .arg(&log)
         .arg(live::VELLUM)
         .args(args)
-        .env("VELLUM_ROOT", bed.at("store"));
-    strace.output().unwrap();
+        .env("VELLUM_ROOT", bed.at("store"))
+        .env_remove("VELLUM_RUNTIME");
+    let output = strace.output().unwrap();
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {output:?}");
     let said = fs::read_to_string(log).unwrap();
     said.lines().map(str::to_owned).collect()
 }
@@ -60,15 +62,16 @@ fn the_kernel_prepares_groups_while_the_root_is_mounted() {
         &["run", "-d", "--rm", "bb:1", "true"],
         &["start", "-a", "again"],
     ] {
-        let lines = calls(&bed, args);
+        let lines = calls(&bed, args, 0);
         let mounts = place(&lines, &["/dev/fuse\", O_RDWR"]);
         let enterer = process(&lines[place(&lines, ENTERS)]);
         assert!(enterer != process(&lines[0]), "{args:?}: it waits itself");
-        let begins = place(&lines, &[&format!(") = {enterer}")]);
-        assert!(begins < mounts, "{args:?}: {begins}, {mounts}");
+        let begun = format!(") = {enterer}");
+        let begins = lines.iter().position(|line| line.ends_with(&begun));
+        assert!(begins.unwrap() < mounts, "{args:?}: {lines:#?}");
     }
     // nobody is left when nothing comes of it
-    let lines = calls(&bed, &["run", "--rm", "no-such-image", "true"]);
+    let lines = calls(&bed, &["run", "--rm", "no-such-image", "true"], 125);
     let main = process(&lines[0]);
     let enterer = process(&lines[place(&lines, ENTERS)]);
     let end = |who: &str| {

@@ -4,15 +4,12 @@
 //! of itself; that is done here, since it costs a container that lives for milliseconds as much
 //! again.
 
-use super::end::{MOMENT, wait_for_end};
-use super::monitor::leave;
-use crate::sys::process::{Fork, fork};
 use crate::vfs::Error;
 use crate::vfs::Result;
 use crate::vfs::error::{Context, absent_ok};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, geteuid};
+use nix::unistd::Pid;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -31,51 +28,19 @@ pub fn path(id: &str) -> PathBuf {
     Path::new("/").join(PARENT).join(id)
 }
 
-/// A process that waits for the kernel in the place of the runtime.
-#[derive(Debug)]
-pub struct Preparation(Option<Pid>);
-
-/// Has the kernel prepare for processes that change their groups, while this one goes on. The first such change
-/// in a while waits for a grace period of RCU, 10 to 20 ms on an idle machine; those that follow soon need not. The
-/// sooner this is called, the less the runtime waits. Best effort: what is lost is time.
-pub fn prepare() -> Preparation {
-    // others may not, mostly
-    if !geteuid().is_root() {
-        return Preparation(None);
-    }
-    match fork() {
-        // whoever waits for the end of the caller's streams is not to wait for this
-        Ok(Fork::Child) => {
-            let entered = leave(&[]).and_then(|()| enter_own());
-            std::process::exit(i32::from(entered.is_err()))
-        }
-        Ok(Fork::Parent(child)) => Preparation(Some(child)),
-        Err(e) => {
-            log::debug!("the runtime waits for its groups: {e}");
-            Preparation(None)
-        }
-    }
-}
-
-impl Drop for Preparation {
-    /// It may have been seen to end with other children.
-    fn drop(&mut self) {
-        if let Some(child) = self.0
-            && let Err(e) = wait_for_end(child, MOMENT)
-        {
-            log::debug!("{e}");
-        }
-    }
-}
-
 /// This process goes into the group that it is in.
-fn enter_own() -> Result<()> {
-    let text = fs::read_to_string("/proc/self/cgroup")?;
-    let open = |group: PathBuf| File::options().write(true).open(group.join("cgroup.procs"));
-    let procs = own_groups(&text).find_map(|group| open(group).ok());
+pub fn enter_own() -> Result<()> {
+    let own = "/proc/self/cgroup";
+    let text = fs::read_to_string(own).context(|| own)?;
+    let open = |group: PathBuf| {
+        let path = group.join("cgroup.procs");
+        let procs = File::options().write(true).open(&path).ok()?;
+        Some((procs, path))
+    };
+    let none = || Error::because(Errno::EACCES, "no group of this process can be written to");
+    let (mut procs, path) = own_groups(&text).find_map(open).ok_or_else(none)?;
     // the writer itself
-    procs.ok_or(Errno::ENOENT)?.write_all(b"0")?;
-    Ok(())
+    procs.write_all(b"0").context(|| path.display().to_string())
 }
 
 /// The directories of the groups in a `/proc/PID/cgroup`.

@@ -21,12 +21,12 @@ use std::time::{Duration, Instant};
 const LET_GO: Duration = Duration::from_secs(5);
 
 /// It takes no longer, unless the mount is in use somewhere.
-pub(super) const MOMENT: Duration = Duration::from_millis(100);
+const MOMENT: Duration = Duration::from_millis(100);
 
-/// How the server of a root file system, or another child, came to its end.
+/// What has become of a child, such as the server of a root file system.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Server {
-    /// When there was no mount any more.
+pub(super) enum Child {
+    /// While it was waited for.
     Ended,
     /// Before that.
     Gone,
@@ -108,22 +108,22 @@ impl Charge<'_> {
         let child = Pid::from_raw(server.pid);
         let mut end = match unmounted {
             Ok(()) => wait_for_end(child, MOMENT)?,
-            Err(_) => Server::Stays,
+            Err(_) => Child::Stays,
         };
-        if end == Server::Stays && unmounted.is_ok() {
+        if end == Child::Stays && unmounted.is_ok() {
             // somebody may have mounted it elsewhere
             unmounted = leftovers::unmount(self.container);
             if unmounted.is_ok() {
                 end = wait_for_end(child, LET_GO)?;
             }
-            if end == Server::Stays && unmounted.is_ok() && flushed.is_ok() {
+            if end == Child::Stays && unmounted.is_ok() && flushed.is_ok() {
                 // whoever made a mount namespace meanwhile has the mount in it, and would keep the container
                 server.signal(Signal::SIGKILL)?;
                 wait_for_end(child, LET_GO)?;
             }
         }
         flushed.and(unmounted).and(removed).and(forgotten)?;
-        Ok(end == Server::Ended)
+        Ok(end == Child::Ended)
     }
 
     /// Has the kernel write what it kept, so that nothing is lost if the mount cannot end.
@@ -165,20 +165,25 @@ impl Charge<'_> {
 }
 
 /// Waits for the end of a child, but not for ever: a file that somebody has open keeps it.
-pub(super) fn wait_for_end(child: Pid, most: Duration) -> Result<Server> {
+pub(super) fn wait_for_end(child: Pid, most: Duration) -> Result<Child> {
     let began = Instant::now();
     while began.elapsed() < most {
         match waitpid(child, Some(WaitPidFlag::WNOHANG)) {
             Ok(WaitStatus::StillAlive) | Err(Errno::EINTR) => {
                 std::thread::sleep(Duration::from_micros(200));
             }
-            Ok(_) => return Ok(Server::Ended),
+            Ok(_) => return Ok(Child::Ended),
             // it ended before, and was seen
-            Err(Errno::ECHILD) => return Ok(Server::Gone),
-            Err(e) => return Err(Error::because(e, "waiting for the end of the mount")),
+            Err(Errno::ECHILD) => return Ok(Child::Gone),
+            Err(e) => {
+                return Err(Error::because(
+                    e,
+                    format!("waiting for the end of process {child}"),
+                ));
+            }
         }
     }
-    Ok(Server::Stays)
+    Ok(Child::Stays)
 }
 
 /// Removes a passing container that does not run, with the volumes that go with it.
